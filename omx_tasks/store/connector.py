@@ -1,0 +1,80 @@
+"""Opens links in a thread of its own: a node that hangs must not hang the event loop that waits for it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from omx_tasks.errors import UnavailableError
+from omx_tasks.store.address import Node
+from omx_tasks.store.client import Store
+from omx_tasks.store.link import Link, LinkError
+
+CONNECT_SECONDS = 2.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+
+
+class Connector:
+    """Learns the slot table and opens links when asked; what it made it hands over in ``arrived``.
+
+    ``arrived(node, link)`` is called in this thread; ``link`` is None when the node could not be reached,
+    after a pause that doubles from 0.05 to 1 s, so that whoever asks again at once does no harm.
+    """
+
+    def __init__(self, store: Store, arrived: Callable[[Node | None, Link | None], None]) -> None:
+        self._store = store
+        self._arrived = arrived
+        self._wanted: queue.SimpleQueue[Node | str | None] = queue.SimpleQueue()
+        self._pauses: dict[Node | None, float] = {}
+        self._thread: threading.Thread | None = None
+
+    def open(self, node: Node) -> None:
+        """Open a link to ``node``."""
+        self._ask(node)
+
+    def refresh(self) -> None:
+        """Learn the slot table anew; ``arrived(None, None)`` says that it was tried."""
+        self._ask("refresh")
+
+    def stop(self) -> None:
+        """End the thread, without waiting for a connection under way."""
+        self._wanted.put(None)
+
+    def _ask(self, what: Node | str) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="connector", daemon=True)
+            self._thread.start()
+        self._wanted.put(what)
+
+    def _run(self) -> None:
+        while (wanted := self._wanted.get()) is not None:
+            if isinstance(wanted, Node):
+                self._open(wanted)
+            else:
+                self._refresh()
+
+    def _open(self, node: Node) -> None:
+        try:
+            link = Link(node, self._store.address, name="omx-poller").connect(CONNECT_SECONDS)
+        except LinkError:
+            self._pause(node)
+            self._refresh()
+            self._arrived(node, None)
+        else:
+            self._pauses.pop(node, None)
+            self._arrived(node, link)
+
+    def _refresh(self) -> None:
+        try:
+            self._store.topology.refresh(CONNECT_SECONDS)
+            self._pauses.pop(None, None)
+        except UnavailableError:
+            self._pause(None)
+        self._arrived(None, None)
+
+    def _pause(self, node: Node | None) -> None:
+        pause = self._pauses.get(node, FIRST_PAUSE)
+        self._pauses[node] = min(pause * 2, LONGEST_PAUSE)
+        time.sleep(pause)

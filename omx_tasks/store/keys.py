@@ -1,0 +1,200 @@
+"""Every key that the product stores, spelled here and nowhere else.
+
+All keys of one queue, of one run and of one task's result carry one hash tag, so that a script can touch
+them together. The comment behind each function is the Redis type and what is in it.
+"""
+
+from __future__ import annotations
+
+from omx_tasks.priorities import Priority
+
+
+def tag(word: str) -> str:
+    """Return ``word`` as a hash tag; braces of its own would end or empty the tag."""
+    return "{" + word.replace("{", "%7B").replace("}", "%7D") + "}"
+
+
+# --- a queue: omx:{queue}:… -------------------------------------------------------------------------
+
+
+def meta(queue: str) -> str:
+    """Hash: ``seq`` (last number given), ``expires`` (ms unused until deletion), one counter an outcome."""
+    return f"omx:{tag(queue)}:meta"
+
+
+def messages(queue: str) -> str:
+    """Hash: message id → body, as published."""
+    return f"omx:{tag(queue)}:messages"
+
+
+def places(queue: str) -> str:
+    """Hash: message id → ``priority|rank|seq|deliveries|token``: where it stands, and whose it is."""
+    return f"omx:{tag(queue)}:places"
+
+
+def leases(queue: str) -> str:
+    """Sorted set: message id, by the server's time (ms) at which its lease ends."""
+    return f"omx:{tag(queue)}:leases"
+
+
+def delayed(queue: str) -> str:
+    """Sorted set: message id, by the server's time (ms) at which it may be claimed."""
+    return f"omx:{tag(queue)}:delayed"
+
+
+def done(queue: str) -> str:
+    """Sorted set: ids of acknowledged messages, by time (ms): a publish sent twice is known by them."""
+    return f"omx:{tag(queue)}:done"
+
+
+def dead(queue: str) -> str:
+    """Sorted set: ids of messages delivered too often, by time (ms)."""
+    return f"omx:{tag(queue)}:dead"
+
+
+def waiting(queue: str, priority: Priority | int) -> str:
+    """Sorted set: ``seq`` (16 hex digits) + message id, by minus the rank (ms of work that depends on it)."""
+    return f"omx:{tag(queue)}:waiting:P{int(priority)}"
+
+
+def bell(queue: str) -> str:
+    """Sharded channel: rung when the queue stops being empty."""
+    return f"omx:{tag(queue)}:bell"
+
+
+def receipt(queue: str, token: str) -> str:
+    """String: the ids that the claim with this token got, for the length of a lease."""
+    return f"omx:{tag(queue)}:receipt:{token}"
+
+
+def queue_keys(queue: str) -> tuple[str, ...]:
+    """Return the keys that every queue script gets, in the order in which the scripts name them."""
+    return (
+        meta(queue),
+        messages(queue),
+        places(queue),
+        leases(queue),
+        delayed(queue),
+        done(queue),
+        dead(queue),
+        bell(queue),
+        *(waiting(queue, priority) for priority in Priority),
+    )
+
+
+# --- exchanges: omx:{exchange:…}:… ------------------------------------------------------------------
+
+
+def bindings(exchange: str) -> str:
+    """Set: ``routing key``, ``pattern`` and ``queue`` as a JSON list."""
+    return f"omx:{tag('exchange:' + exchange)}:bindings"
+
+
+def broadcast(exchange: str) -> str:
+    """Sharded channel: messages of a fan-out exchange."""
+    return f"omx:{tag('exchange:' + exchange)}:broadcast"
+
+
+def queue_names() -> str:
+    """Set: the names of all queues that were declared or published to."""
+    return f"omx:{tag('queues')}:names"
+
+
+# --- results: omx:{task}:… --------------------------------------------------------------------------
+
+
+def result_channel(key: str) -> str:
+    """Sharded channel: a task's result, as it is stored under ``key``."""
+    return f"{key}:told"
+
+
+# --- a run: omx:{run:…}:… ---------------------------------------------------------------------------
+
+
+def run(run_id: str) -> str:
+    """Hash: name, state, created, finished, total, open, failed."""
+    return f"omx:{tag('run:' + run_id)}:run"
+
+
+def plan(run_id: str) -> str:
+    """String: the graph and its inputs as JSON, stored once."""
+    return f"omx:{tag('run:' + run_id)}:plan"
+
+
+def waits(run_id: str) -> str:
+    """Hash: operation → how many of the operations it needs are not done."""
+    return f"omx:{tag('run:' + run_id)}:waits"
+
+
+def successors(run_id: str) -> str:
+    """Hash: operation → JSON list of the operations that need it."""
+    return f"omx:{tag('run:' + run_id)}:successors"
+
+
+def states(run_id: str) -> str:
+    """Hash: operation → its state; not there while it waits."""
+    return f"omx:{tag('run:' + run_id)}:states"
+
+
+def records(run_id: str) -> str:
+    """Hash: operation → JSON of attempts, agent, times and error."""
+    return f"omx:{tag('run:' + run_id)}:records"
+
+
+def outputs(run_id: str) -> str:
+    """Hash: operation → JSON of text, structured and content."""
+    return f"omx:{tag('run:' + run_id)}:outputs"
+
+
+def items(run_id: str) -> str:
+    """Hash: foreach operation → number of items; ``id[i]`` → the item as JSON."""
+    return f"omx:{tag('run:' + run_id)}:items"
+
+
+def remaining(run_id: str) -> str:
+    """Hash: foreach operation → items not done; ``id:failed`` → items that failed."""
+    return f"omx:{tag('run:' + run_id)}:remaining"
+
+
+def outbox(run_id: str) -> str:
+    """Sorted set: operations that are ready and not started yet, by time (ms)."""
+    return f"omx:{tag('run:' + run_id)}:outbox"
+
+
+def stream(run_id: str) -> str:
+    """Stream: each change of an operation's or the run's state."""
+    return f"omx:{tag('run:' + run_id)}:stream"
+
+
+def run_keys(run_id: str) -> tuple[str, ...]:
+    """Return the keys that every run script gets, in the order in which the scripts name them."""
+    spellings = (run, plan, waits, successors, states, records, outputs, items, remaining, outbox, stream)
+    return tuple(spell(run_id) for spell in spellings)
+
+
+def runs() -> str:
+    """Sorted set: run id, by the time (s) at which it was submitted."""
+    return f"omx:{tag('runs')}:all"
+
+
+def open_runs() -> str:
+    """Sorted set: run ids that may not be finished, by the time (s) of submission."""
+    return f"omx:{tag('runs')}:open"
+
+
+# --- agents: omx:{agents}:… -------------------------------------------------------------------------
+
+
+def agents() -> str:
+    """Hash: agent → JSON of host, pid, slots, servers and when it was last heard."""
+    return f"omx:{tag('agents')}:agents"
+
+
+def capability_sets() -> str:
+    """Set: capability sets that operations required, words joined by ``+``."""
+    return f"omx:{tag('agents')}:capability-sets"
+
+
+def catalogue() -> str:
+    """Hash: server → JSON of its tools, resources and prompts, as an agent saw them."""
+    return f"omx:{tag('agents')}:catalogue"

@@ -1,0 +1,239 @@
+"""One connection to one server, on which many requests can be under way at once.
+
+A link speaks RESP3, so that answers and pushed messages (doorbells, fan-out) share one connection
+and arrive in the order in which the server did the work: a ring that follows an empty claim's answer is
+always newer than that claim. Answers come in the order of the requests; each request has a callback.
+
+A subscription is confirmed by a push, not by an answer, unless it fails; `subscribe` keeps its place in the order
+of answers all the same.
+
+Two ways of use:
+
+- *waiting*: `ask` sends a pipeline and waits for its answers, with a deadline;
+- *woken*: `post` sends without waiting, and whoever owns the event loop calls `receive` when
+  the socket is readable (and `flush` when it is writable and `unsent` says there is more to send).
+
+The protocol is parsed by hiredis. An error answer is a value (`Reply` in the callback), not an
+exception: only a broken connection raises, as `LinkError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import hiredis
+
+from omx_tasks.store.address import Address, Node
+
+Command = tuple[Any, ...]
+Answer = Callable[[Any], None]
+
+_INCOMPLETE = object()
+_CHUNK = 1 << 16
+
+
+class LinkError(ConnectionError):
+    """The connection could not be made, broke, or did not answer by its deadline."""
+
+
+class ReplyError(Exception):
+    """An error that the server answered with; ``code`` is its first word."""
+
+    @property
+    def code(self) -> str:
+        """The first word of the answer: ``MOVED``, ``NOSCRIPT``, ``OOM``, ``ERR`` …"""
+        return str(self).partition(" ")[0]
+
+
+@dataclass(frozen=True)
+class _Confirmation:
+    """The place of a (un)subscription in the order of answers."""
+
+    kind: bytes
+    channel: bytes
+    refused: Answer
+
+    def matches(self, push: Sequence[Any]) -> bool:
+        return bool(push[0] == self.kind and push[1] == self.channel)
+
+
+class Link:
+    """A pipelined RESP3 connection. Not thread-safe: one owner at a time."""
+
+    def __init__(self, node: Node, address: Address, *, name: str = "omx") -> None:
+        self.node = node
+        self.on_push: Callable[[list[Any]], None] = _ignore
+        self._address = address
+        self._name = name
+        self._socket: socket.socket | None = None
+        self._answers: deque[Answer | _Confirmation] = deque()
+        #: The socket's number, also after it was closed.
+        self.descriptor = -1
+        self._unsent = bytearray()
+        self._reader = hiredis.Reader(
+            notEnoughData=_INCOMPLETE, replyError=ReplyError, protocolError=LinkError
+        )
+
+    def __repr__(self) -> str:
+        state = "open" if self._socket else "closed"
+        return f"<Link {self.node} {state} waiting={len(self._answers)}>"
+
+    @property
+    def unsent(self) -> bool:
+        """Whether the socket was full and bytes wait to be flushed."""
+        return bool(self._unsent)
+
+    @property
+    def waiting(self) -> int:
+        """How many answers are still to come."""
+        return len(self._answers)
+
+    def connect(self, timeout: float) -> Link:
+        """Open the connection and shake hands within ``timeout`` seconds; raises `LinkError`."""
+        try:
+            raw = socket.create_connection(self.node, timeout=timeout)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            context = self._address.tls_context()
+            self._socket = context.wrap_socket(raw, server_hostname=self.node.host) if context else raw
+            self._socket.setblocking(False)
+            self.descriptor = self._socket.fileno()
+        except OSError as error:
+            raise LinkError(f"cannot connect to {self.node}: {error}") from error
+        (hello,) = self.ask([self._hello()], time.monotonic() + timeout)
+        if isinstance(hello, ReplyError):
+            self.close()
+            raise LinkError(f"{self.node} refused the connection: {hello}")
+        return self
+
+    def _hello(self) -> Command:
+        user, secret = self._address.username or "default", self._address.password
+        login = ("AUTH", user, secret) if secret else ()
+        return ("HELLO", "3", *login, "SETNAME", self._name)
+
+    def post(self, command: Command, answer: Answer) -> None:
+        """Send one command; ``answer`` is called with its reply by a later `receive`."""
+        self._answers.append(answer)
+        self._unsent += hiredis.pack_command(command)
+        self.flush()
+
+    def subscribe(self, channel: str, refused: Answer) -> None:
+        """Subscribe to a sharded channel; messages come to `on_push`, an error to ``refused``."""
+        self._post_confirmed("ssubscribe", channel, refused)
+
+    def unsubscribe(self, channel: str) -> None:
+        """Leave a sharded channel."""
+        self._post_confirmed("sunsubscribe", channel, _ignore)
+
+    def _post_confirmed(self, kind: str, channel: str, refused: Answer) -> None:
+        self._answers.append(_Confirmation(kind.encode(), channel.encode(), refused))
+        self._unsent += hiredis.pack_command((kind, channel))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send as much as the socket takes now."""
+        while self._unsent:
+            try:
+                sent = self._open_socket().send(self._unsent)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return
+            except OSError as error:
+                raise self._broken(error) from error
+            del self._unsent[:sent]
+
+    def receive(self) -> int:
+        """Read what has come and call the answers' callbacks; returns how many replies that was."""
+        count = 0
+        while data := self._read_chunk():
+            self._reader.feed(data)
+            count += self._dispatch()
+        return count
+
+    def _dispatch(self) -> int:
+        count = 0
+        while (reply := self._reader.gets()) is not _INCOMPLETE:
+            if isinstance(reply, hiredis.PushNotification):
+                self._pushed(reply)
+            else:
+                self._answered(reply)
+                count += 1
+        return count
+
+    def _answered(self, reply: Any) -> None:
+        answer = self._answers.popleft()
+        if isinstance(answer, _Confirmation):
+            answer.refused(reply)
+        else:
+            answer(reply)
+
+    def _pushed(self, push: list[Any]) -> None:
+        head = self._answers[0] if self._answers else None
+        if isinstance(head, _Confirmation) and head.matches(push):
+            self._answers.popleft()
+        self.on_push(push)
+
+    def _read_chunk(self) -> bytes:
+        try:
+            data = self._open_socket().recv(_CHUNK)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return b""
+        except OSError as error:
+            raise self._broken(error) from error
+        if not data:
+            raise self._broken("the server closed the connection")
+        return data
+
+    def ask(self, commands: Sequence[Command], deadline: float) -> list[Any]:
+        """Send ``commands`` in one go and wait for all answers until ``deadline`` (monotonic seconds).
+
+        Error answers are returned in their place. Raises `LinkError`, after which the link is closed.
+        """
+        replies: list[Any] = []
+        for command in commands:
+            self._answers.append(replies.append)
+            self._unsent += hiredis.pack_command(command)
+        while len(replies) < len(commands):
+            self.flush()
+            self._wait(deadline)
+            self.receive()
+        return replies
+
+    def _wait(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise self._broken("no answer in time")
+        poller = select.poll()
+        poller.register(self.descriptor, select.POLLIN | (select.POLLOUT if self._unsent else 0))
+        if not self._pending_tls():
+            poller.poll(left * 1000)
+
+    def _pending_tls(self) -> bool:
+        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+
+    def _open_socket(self) -> socket.socket:
+        if self._socket is None:
+            raise LinkError(f"the link to {self.node} is closed")
+        return self._socket
+
+    def _broken(self, reason: object) -> LinkError:
+        self.close()
+        return LinkError(f"lost {self.node}: {reason}")
+
+    def close(self) -> None:
+        """Close the socket; answers still to come are given up."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.close()
+        self._socket = None
+
+
+def _ignore(_message: Any) -> None:
+    return None

@@ -1,0 +1,213 @@
+"""The links of one consumer: one per master that serves something it wants, kept up whatever happens.
+
+Whoever uses this says which channels it `wants`. For each, the master that owns its slot gets a link and the link a
+subscription; after a lost connection, a failover or a moved slot both are made again, elsewhere if need
+be, and ``attended`` tells that a channel is heard anew: what was published in between was not heard.
+
+Links live in the thread of the event loop (Celery's hub, or `wait`). Only `wake` may be called from others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from omx_tasks.store.connector import Connector
+from omx_tasks.store.address import Node
+from omx_tasks.store.client import Store
+from omx_tasks.store.link import Link, LinkError
+from omx_tasks.store.topology import slot_of
+
+logger = logging.getLogger(__name__)
+
+
+class Links:
+    """Links and subscriptions. ``attended(channel)`` and ``heard(channel, payload)`` are called as they happen."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        attended: Callable[[str], None],
+        heard: Callable[[str, bytes], None],
+        dropped: Callable[[Link], None],
+        woken: Callable[[], None],
+    ) -> None:
+        self._topology = store.topology
+        self._attended, self._heard, self._dropped, self._woken = attended, heard, dropped, woken
+        self._connector = Connector(store, self._arrived)
+        self._wanted: dict[str, int] = {}
+        self._subscribed: dict[str, Link] = {}
+        self._links: dict[Node, Link] = {}
+        self._opening: set[Node] = set()
+        self._refreshing = False
+        self._inbox: deque[tuple[Node | None, Link | None]] = deque()
+        self._waker: tuple[int, int] | None = None
+        self._hub: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Links open={len(self._links)} subscribed={len(self._subscribed)}>"
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def want(self, channel: str) -> None:
+        """Hear this sharded channel from now on."""
+        self._wanted[channel] = slot_of(channel)
+
+    def unwant(self, channel: str) -> None:
+        """Stop hearing it."""
+        self._wanted.pop(channel, None)
+        if link := self._subscribed.pop(channel, None):
+            self.guard(link, lambda: link.unsubscribe(channel))
+
+    def of(self, slot: int) -> Link | None:
+        """Return the link to the master of a slot, or None while there is none."""
+        node = self._topology.owner(slot)
+        return self._links.get(node) if node else None
+
+    def guard(self, link: Link, act: Callable[[], Any]) -> None:
+        """Do something on a link; when it breaks, drop it and connect again."""
+        try:
+            act()
+        except LinkError as error:
+            logger.info("%s; connecting again", error)
+            self._drop(link)
+
+    def refresh(self) -> None:
+        """Have the slot table learned anew."""
+        if not self._refreshing:
+            self._refreshing = True
+            self._connector.refresh()
+
+    def upkeep(self) -> None:
+        """Take new links, flush full sockets, subscribe what is not: everything that needs no waiting."""
+        while self._inbox:
+            self._adopt(*self._inbox.popleft())
+        for link in [link for link in self._links.values() if link.unsent]:
+            self.guard(link, link.flush)
+        for channel, slot in list(self._wanted.items()):
+            link = self.of(slot)
+            if link is None:
+                self._open(slot)
+            elif self._subscribed.get(channel) is not link:
+                self._subscribe(channel, link)
+
+    def _subscribe(self, channel: str, link: Link) -> None:
+        self._subscribed[channel] = link
+        self.guard(link, lambda: link.subscribe(channel, lambda _error: self._refused(channel)))
+        self._attended(channel)
+
+    def _refused(self, channel: str) -> None:
+        self._subscribed.pop(channel, None)
+        self.refresh()
+
+    def _open(self, slot: int) -> None:
+        node = self._topology.owner(slot)
+        if node is None:
+            self.refresh()
+        elif node not in self._opening:
+            self._opening.add(node)
+            self._connector.open(node)
+
+    def _arrived(self, node: Node | None, link: Link | None) -> None:
+        """Take what the connector's thread made."""
+        self._inbox.append((node, link))
+        self.wake()
+
+    def _adopt(self, node: Node | None, link: Link | None) -> None:
+        if node is None:
+            self._refreshing = False
+            return
+        self._opening.discard(node)
+        if link is not None:
+            self._links[node] = link
+            link.on_push = lambda push: self._pushed(link, push)
+            self._watch(link)
+
+    def _pushed(self, link: Link, push: list[Any]) -> None:
+        kind, channel = push[0], push[1].decode()
+        if kind == b"smessage":
+            self._heard(channel, push[2])
+        elif kind == b"sunsubscribe" and self._subscribed.get(channel) is link:
+            self._refused(channel)
+
+    def _drop(self, link: Link) -> None:
+        if self._links.get(link.node) is link:
+            del self._links[link.node]
+        self._unwatch(link)
+        link.close()
+        self._subscribed = {c: other for c, other in self._subscribed.items() if other is not link}
+        self.refresh()
+        self._dropped(link)
+
+    # --- the event loop -----------------------------------------------------------------------------
+
+    def register(self, hub: Any) -> None:
+        """Let Celery's event loop read the links."""
+        self._hub = hub
+        hub.add_reader(self._wake_descriptor(), self._read_waker)
+        for link in self._links.values():
+            self._watch(link)
+
+    def wait(self, seconds: float) -> None:
+        """Without an event loop: wait for something to read, and read it."""
+        links = {link.descriptor: link for link in self._links.values()}
+        poller = select.poll()
+        poller.register(self._wake_descriptor(), select.POLLIN)
+        for descriptor, link in links.items():
+            poller.register(descriptor, select.POLLIN | (select.POLLOUT if link.unsent else 0))
+        for descriptor, _ in poller.poll(seconds * 1000):
+            if descriptor in links:
+                self._read(links[descriptor])
+            else:
+                self._read_waker()
+
+    def wake(self) -> None:
+        """Make the event loop call ``woken``; from any thread."""
+        if self._waker is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._waker[1], b"!")
+
+    def _wake_descriptor(self) -> int:
+        if self._waker is None:
+            self._waker = os.pipe()
+            for descriptor in self._waker:
+                os.set_blocking(descriptor, False)
+        return self._waker[0]
+
+    def _read_waker(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_descriptor(), 4096)
+        self._woken()
+
+    def _read(self, link: Link) -> None:
+        self.guard(link, link.receive)
+        self._woken()
+
+    def _watch(self, link: Link) -> None:
+        if self._hub is not None:
+            self._hub.add_reader(link.descriptor, self._read, link)
+
+    def _unwatch(self, link: Link) -> None:
+        if self._hub is not None:
+            self._hub.remove(link.descriptor)
+
+    def close(self) -> None:
+        """Close every link and stop connecting."""
+        self._connector.stop()
+        for link in self._links.values():
+            self._unwatch(link)
+            link.close()
+        self._links.clear()
+        if self._waker is not None:
+            if self._hub is not None:
+                self._hub.remove(self._waker[0])
+            waker, self._waker = self._waker, None
+            for descriptor in waker:
+                os.close(descriptor)

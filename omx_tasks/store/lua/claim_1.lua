@@ -1,0 +1,84 @@
+-- Take up to N messages and their leases: P0 first, then the longest remaining path, then first in.
+-- Before that, delayed messages that are due and messages whose lease has ended go back to their places; one that
+-- was delivered too often goes to the dead ones.
+-- KEYS: the queue's, then the receipt of this claim. ARGV: token, N, lease (ms), most deliveries (0: no limit).
+-- Returns {left waiting, ms until a delayed message or an ended lease may be claimed (-1: none),
+-- id, deliveries, body, id, deliveries, body, …}.
+-- Run twice with one token: the same messages (those still held), by the receipt.
+--@include queue_keys
+local RECEIPT = KEYS[13]
+local token, wanted, lease, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local now = now_ms()
+local answer = {0, -1}
+
+local function next_due()
+  local first = nil
+  for _, key in ipairs({DELAYED, LEASES}) do
+    local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    if head[2] and (not first or tonumber(head[2]) < first) then first = tonumber(head[2]) end
+  end
+  return first and math.max(0, first - now) or -1
+end
+
+local function give(id, place)
+  local body = redis.call('HGET', MESSAGES, id)
+  answer[#answer + 1] = id
+  answer[#answer + 1] = place.deliveries
+  answer[#answer + 1] = body
+end
+
+local receipt = redis.call('GET', RECEIPT)
+if receipt then
+  for _, id in ipairs(cjson.decode(receipt)) do
+    local place = read_place(id)
+    if place and place.token == token then give(id, place) end
+  end
+  answer[1], answer[2] = count_waiting(), next_due()
+  return answer
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, 1000)) do
+  redis.call('ZREM', DELAYED, id)
+  enqueue(id, read_place(id))
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, 1000)) do
+  redis.call('ZREM', LEASES, id)
+  local place = read_place(id)
+  if place then
+    place.token = ''
+    write_place(id, place)
+    if most > 0 and place.deliveries >= most then
+      redis.call('ZADD', DEAD, now, id)
+    else
+      enqueue(id, place)
+      redis.call('HINCRBY', META, 'returned', 1)
+    end
+  end
+end
+
+local ids = {}
+for priority = 0, 3 do
+  if #ids >= wanted then break end
+  local popped = redis.call('ZPOPMIN', WAITING[priority], wanted - #ids)
+  for i = 1, #popped, 2 do
+    local id = string.sub(popped[i], 17)
+    local place = read_place(id)
+    if place then
+      place.token = token
+      place.deliveries = place.deliveries + 1
+      write_place(id, place)
+      redis.call('ZADD', LEASES, now + lease, id)
+      ids[#ids + 1] = id
+      give(id, place)
+    end
+  end
+end
+
+answer[1], answer[2] = count_waiting(), next_due()
+if #ids > 0 then
+  redis.call('SET', RECEIPT, cjson.encode(ids), 'PX', lease)
+  if answer[1] > 0 then redis.call('SPUBLISH', BELL, answer[1]) end
+end
+touch()
+return answer

@@ -1,0 +1,42 @@
+-- The keys of a queue, in the order of keys.queue_keys().
+local META, MESSAGES, PLACES, LEASES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local DELAYED, DONE, DEAD, BELL = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local WAITING = {[0] = KEYS[9], [1] = KEYS[10], [2] = KEYS[11], [3] = KEYS[12]}
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- A place is "priority|rank|seq|deliveries|token"; the token is '' while nobody holds the message.
+local function read_place(id)
+  local text = redis.call('HGET', PLACES, id)
+  if not text then return nil end
+  local priority, rank, seq, deliveries, token = string.match(text, '^(%d)|([^|]*)|(%x+)|(%d+)|(.*)$')
+  return {priority = tonumber(priority), rank = rank, seq = seq,
+          deliveries = tonumber(deliveries), token = token}
+end
+
+local function write_place(id, place)
+  redis.call('HSET', PLACES, id, place.priority .. '|' .. place.rank .. '|' .. place.seq .. '|'
+    .. place.deliveries .. '|' .. place.token)
+end
+
+local function enqueue(id, place)
+  redis.call('ZADD', WAITING[place.priority], -tonumber(place.rank), place.seq .. id)
+end
+
+local function count_waiting()
+  return redis.call('ZCARD', WAITING[0]) + redis.call('ZCARD', WAITING[1])
+    + redis.call('ZCARD', WAITING[2]) + redis.call('ZCARD', WAITING[3])
+end
+
+-- An unused queue with an expiry goes as a whole; each use puts its end off.
+local function touch()
+  local expires = redis.call('HGET', META, 'expires')
+  if not expires then return end
+  for _, key in ipairs({META, MESSAGES, PLACES, LEASES, DELAYED, DONE, DEAD,
+                        WAITING[0], WAITING[1], WAITING[2], WAITING[3]}) do
+    redis.call('PEXPIRE', key, expires)
+  end
+end

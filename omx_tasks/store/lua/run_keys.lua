@@ -1,0 +1,87 @@
+-- The keys of a run, in the order of keys.run_keys(), and what several of its scripts share.
+--
+-- An operation: (waiting) → running → succeeded | failed | unknown; or (waiting) → skipped | cancelled.
+-- The first outcome of an operation wins; a repeat changes nothing.
+local RUN, PLAN, WAITS, SUCCESSORS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local STATES, RECORDS, OUTPUTS, ITEMS = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local REMAINING, OUTBOX, STREAM = KEYS[9], KEYS[10], KEYS[11]
+
+local OVER = {succeeded = true, failed = true, unknown = true, skipped = true, cancelled = true}
+
+local function seconds()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
+
+local function tell(operation, state, record)
+  redis.call('XADD', STREAM, 'MAXLEN', '~', 100000, '*',
+    'operation', operation, 'state', state, 'record', record or '')
+end
+
+local function is_over(operation)
+  local state = redis.call('HGET', STATES, operation)
+  return state and OVER[state] or false
+end
+
+local function successors_of(operation)
+  local text = redis.call('HGET', SUCCESSORS, operation)
+  return text and cjson.decode(text) or {}
+end
+
+-- The run is over when none of its operations is open.
+local function close_run_if_done()
+  if tonumber(redis.call('HGET', RUN, 'open')) > 0 then return end
+  if redis.call('HGET', RUN, 'state') ~= 'running' then return end
+  local state = tonumber(redis.call('HGET', RUN, 'failed')) > 0 and 'failed' or 'succeeded'
+  redis.call('HSET', RUN, 'state', state, 'finished', string.format('%.6f', seconds()))
+  local keep = redis.call('HGET', RUN, 'keep')
+  tell('', state, '')
+  for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, keep) end
+end
+
+local function skip_after(operation)
+  local queue, head = {operation}, 1
+  while queue[head] do
+    for _, next_one in ipairs(successors_of(queue[head])) do
+      if not redis.call('HGET', STATES, next_one) then
+        redis.call('HSET', STATES, next_one, 'skipped')
+        redis.call('ZREM', OUTBOX, next_one)
+        redis.call('HINCRBY', RUN, 'open', -1)
+        tell(next_one, 'skipped', '')
+        queue[#queue + 1] = next_one
+      end
+    end
+    head = head + 1
+  end
+end
+
+-- Count a finished operation into every join it is part of; returns what became ready by it.
+local function release_after(operation)
+  local ready = {}
+  for _, next_one in ipairs(successors_of(operation)) do
+    if redis.call('HINCRBY', WAITS, next_one, -1) == 0 and not redis.call('HGET', STATES, next_one) then
+      redis.call('ZADD', OUTBOX, seconds() * 1000, next_one)
+      ready[#ready + 1] = next_one
+    end
+  end
+  return ready
+end
+
+-- Write an operation's outcome. 'goes_on': its dependents run even though it failed.
+local function settle(operation, state, goes_on, record)
+  redis.call('HSET', STATES, operation, state)
+  redis.call('ZREM', OUTBOX, operation)
+  redis.call('HINCRBY', RUN, 'open', -1)
+  tell(operation, state, record)
+  local ready = {}
+  if state == 'succeeded' or goes_on then
+    ready = release_after(operation)
+  else
+    skip_after(operation)
+  end
+  if state == 'unknown' or (state == 'failed' and not goes_on) then
+    redis.call('HINCRBY', RUN, 'failed', 1)
+  end
+  close_run_if_done()
+  return ready
+end

@@ -1,0 +1,102 @@
+"""Which node serves which slot: learned from ``CLUSTER SLOTS``, corrected by each MOVED."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+
+from redis.crc import key_slot
+
+from omx_tasks.errors import UnavailableError
+from omx_tasks.store.address import Address, Node
+from omx_tasks.store.link import Link, LinkError, ReplyError
+
+SLOTS = 16384
+
+
+def slot_of(key: str) -> int:
+    """Return the hash slot (0 to 16383) of a key."""
+    return int(key_slot(key.encode()))
+
+
+class Topology:
+    """The slot table of one cluster. Thread-safe; knows nothing until the first `refresh`."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._owners: list[Node | None] = [None] * SLOTS
+        self._known: tuple[Node, ...] = address.seeds
+        self._lock = threading.Lock()
+        self.version = 0
+
+    @property
+    def masters(self) -> list[Node]:
+        """The nodes that serve at least one slot, in slot order."""
+        return list(dict.fromkeys(node for node in self._owners if node))
+
+    def owner(self, slot: int) -> Node | None:
+        """Return the master of ``slot``, or None where it is not known (yet)."""
+        return self._owners[slot]
+
+    def moved(self, slot: int, node: Node) -> None:
+        """Note what a MOVED answer said."""
+        if self._owners[slot] != node:
+            self._owners[slot] = node
+            self.version += 1
+
+    def refresh(self, timeout: float) -> None:
+        """Ask any node for the slot table.
+
+        Seeds are always asked too, so that an address that stands for a proxy stays usable.
+        Raises `UnavailableError` naming each node and its reason when none answers.
+        """
+        with self._lock:
+            reasons: list[str] = []
+            for node in dict.fromkeys((*self._known, *self._address.seeds)):
+                try:
+                    self._adopt(self._ask(node, timeout), node)
+                except (LinkError, ReplyError) as error:
+                    reasons.append(str(error))
+                else:
+                    return
+        raise UnavailableError(
+            f"no node of {self._address} answers ({'; '.join(reasons)}). "
+            "Is the cluster up? `omx up` starts one here; OMX_BROKER_URL names another."
+        )
+
+    def _ask(self, node: Node, timeout: float) -> list[list[object]]:
+        link = Link(node, self._address).connect(timeout)
+        try:
+            (table,) = link.ask([("CLUSTER", "SLOTS")], time.monotonic() + timeout)
+        finally:
+            link.close()
+        if isinstance(table, ReplyError):
+            raise LinkError(f"{node}: {table} (is it a Redis Cluster?)")
+        if not table:
+            raise LinkError(f"{node}: serves no slots (is the cluster formed?)")
+        return list(table)
+
+    def _adopt(self, table: list[list[object]], asked: Node) -> None:
+        owners: list[Node | None] = [None] * SLOTS
+        known: list[Node] = []
+        for start, end, *servers in table:
+            nodes = [_node(server, asked) for server in servers]
+            known += nodes
+            owners[int(str(start)) : int(str(end)) + 1] = [nodes[0]] * (
+                int(str(end)) - int(str(start)) + 1
+            )
+        self._owners = owners
+        self._known = tuple(_unique(known))
+        self.version += 1
+
+
+def _node(server: object, asked: Node) -> Node:
+    """Return the node of a CLUSTER SLOTS entry; a server that does not know its host is the one asked."""
+    host, port = server[0], server[1]  # type: ignore[index]
+    name = host.decode() if isinstance(host, bytes) else ""
+    return Node(name if name not in ("", "?") else asked.host, int(port))
+
+
+def _unique(nodes: Iterable[Node]) -> list[Node]:
+    return list(dict.fromkeys(nodes))
