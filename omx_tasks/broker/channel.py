@@ -1,0 +1,222 @@
+"""kombu's channel for a Redis Cluster: exchanges and bindings, publishing, consuming.
+
+Direct and topic exchanges put a message into each queue that matches. Their bindings are stored, so that a
+publisher knows queues that others declared; a fan-out exchange is a sharded channel that every bound queue's
+process hears (Celery's remote control and events), and keeps nothing for those who are not there.
+"""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from kombu.transport import virtual
+from kombu.utils.json import dumps, loads
+
+from omx_tasks.broker import queues
+from omx_tasks.broker.leases import Leases
+from omx_tasks.broker.poller import Poller, readable
+from omx_tasks.broker.queues import Held, Posting
+from omx_tasks.priorities import Priority
+from omx_tasks.store import keys
+from omx_tasks.store.client import Store
+from omx_tasks.store.courier import Courier
+
+#: Seconds for which a publisher believes the bindings that it read, while they lead somewhere.
+BINDINGS_FRESH = 10.0
+
+Binding = tuple[str, str, str]
+
+
+class _Tag(str):
+    """A delivery tag that this process gave; kombu's retries pass it again, a forwarded message does not."""
+
+    __slots__ = ()
+
+
+class Channel(virtual.Channel):
+    """One channel of a `Transport`."""
+
+    QoS = Leases
+    supports_fanout = True
+    do_restore = True
+    body_encoding = None
+    default_priority = Priority.P2
+
+    #: Milliseconds for which a claimed message is ours; renewed every third of it.
+    lease = 30_000
+    #: Deliveries after which a message that nobody acknowledged goes to the dead ones; 0: never.
+    most_deliveries = 20
+    from_transport_options = (*virtual.Channel.from_transport_options, "lease", "most_deliveries")
+
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        super().__init__(connection, **kwargs)
+        self.store: Store = connection.store
+        self.courier: Courier = connection.courier
+        self.poller: Poller = connection.poller
+        self._broadcast_queues: dict[str, str] = {}
+        self._bindings: dict[str, tuple[float, list[Binding]]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.channel_id} {self.qos!r}>"
+
+    # --- publishing ---------------------------------------------------------------------------------
+
+    def prepare_message(self, body: Any, priority: int | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Build a message; a priority of 0 is P0, none is P2 (kombu's own takes 0 for none)."""
+        message = super().prepare_message(body, None, *args, **kwargs)
+        if priority is not None:
+            message["properties"]["priority"] = priority
+        return message
+
+    def _inplace_augment_message(self, message: Any, exchange: str, routing_key: str) -> None:
+        tag = message["properties"].get("delivery_tag")
+        super()._inplace_augment_message(message, exchange, routing_key)
+        if isinstance(tag, _Tag):
+            message["properties"]["delivery_tag"] = tag
+
+    def _next_delivery_tag(self) -> str:
+        return _Tag(uuid4())
+
+    def encode_body(self, body: Any, encoding: str | None = None) -> tuple[Any, str | None]:
+        """Leave text as it is; only a body that is no text needs base64."""
+        if isinstance(body, bytes):
+            try:
+                return body.decode(), None
+            except UnicodeDecodeError:
+                return b64encode(body).decode(), "base64"
+        return super().encode_body(body, encoding)
+
+    def _put(self, queue: str, message: Any, **_kwargs: Any) -> None:
+        """Store one message; when this returns, the cluster has it."""
+        self.store.run(queues.publish(queue, [posting(message)]))
+
+    def _put_fanout(self, exchange: str, message: Any, routing_key: str, **_kwargs: Any) -> None:
+        channel = keys.broadcast(exchange)
+        self.store.command(channel, "SPUBLISH", channel, dumps(message))
+
+    # --- queues and bindings ------------------------------------------------------------------------
+
+    def _new_queue(self, queue: str, arguments: Any = None, **_kwargs: Any) -> None:
+        expires = int((arguments or {}).get("x-expires") or 0)
+        self.store.run(queues.declare(queue, expires=expires))
+        self.store.command(keys.queue_names(), "SADD", keys.queue_names(), queue)
+
+    def _has_queue(self, queue: str, **_kwargs: Any) -> bool:
+        return bool(self.store.command(keys.meta(queue), "EXISTS", keys.meta(queue)))
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: Any, queue: str) -> None:
+        if self.typeof(exchange).type == "fanout":
+            self._broadcast_queues[queue] = exchange
+            return
+        binding = dumps([routing_key or "", getattr(pattern, "pattern", pattern) or "", queue])
+        self.store.command(keys.bindings(exchange), "SADD", keys.bindings(exchange), binding)
+        self._bindings.pop(exchange, None)
+
+    def get_table(self, exchange: str) -> list[Binding]:
+        """Return an exchange's bindings ``(routing key, pattern, queue)`` as stored now."""
+        members = self.store.command(keys.bindings(exchange), "SMEMBERS", keys.bindings(exchange))
+        table = [tuple(loads(member)) for member in members]
+        self._bindings[exchange] = (time.monotonic() + BINDINGS_FRESH, table)
+        return table
+
+    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
+        """Find the queues for a routing key; a miss is believed only when freshly read."""
+        if exchange and self.typeof(exchange).type == "direct":
+            fresh_until, table = self._bindings.get(exchange, (0.0, []))
+            found = [queue for key, _, queue in table if key == routing_key]
+            if found and time.monotonic() < fresh_until:
+                return found
+        return list(super()._lookup(exchange, routing_key, default))
+
+    def _size(self, queue: str) -> int:
+        return sum(queues.read_stats(self.store.run(queues.stats(queue))).waiting)
+
+    def _purge(self, queue: str) -> int:
+        return int(self.store.run(queues.purge(queue)))
+
+    def _delete(self, queue: str, exchange: str, routing_key: str, pattern: Any, *_a: Any, **_k: Any) -> None:
+        self._broadcast_queues.pop(queue, None)
+        binding = dumps([routing_key or "", getattr(pattern, "pattern", pattern) or "", queue])
+        self.store.command(keys.bindings(exchange), "SREM", keys.bindings(exchange), binding)
+        self._bindings.pop(exchange, None)
+        self.store.run(queues.delete(queue))
+        self.store.command(keys.queue_names(), "SREM", keys.queue_names(), queue)
+
+    # --- consuming ----------------------------------------------------------------------------------
+
+    def room(self) -> int:
+        """How many more messages this channel may hold."""
+        return 0 if self.closed else self.qos.room()
+
+    def basic_consume(
+        self, queue: str, no_ack: bool, callback: Any, consumer_tag: str, **kwargs: Any
+    ) -> None:
+        """Deliver messages of ``queue`` to ``callback`` from now on."""
+        exchange = self._broadcast_queues.get(queue)
+        super().basic_consume(queue, no_ack or bool(exchange), callback, consumer_tag, **kwargs)
+        if exchange:
+            self.poller.listen(exchange, queue)
+        else:
+            self.poller.consume(queue, self, no_ack=no_ack)
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        """Stop delivering; what was delivered stays ours until it is acknowledged."""
+        queue = self._tag_to_queue.get(consumer_tag)
+        super().basic_cancel(consumer_tag)
+        if queue is None:
+            return
+        if exchange := self._broadcast_queues.get(queue):
+            self.poller.ignore(exchange, queue)
+        else:
+            self.poller.cancel(queue)
+
+    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
+        token = uuid4().hex
+        call = queues.claim(queue, token, most=1, lease=self.lease, deliveries=self.most_deliveries)
+        got = queues.claimed(self.store.run(call))
+        if not got.deliveries:
+            raise virtual.base.Empty
+        delivery = got.deliveries[0]
+        self.qos.hold(queue, Held(delivery.id, token))
+        return readable(delivery)
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
+        """Take one message at once, or return None."""
+        message = super().basic_get(queue, no_ack=no_ack, **kwargs)
+        if message is not None and no_ack:
+            self.qos.ack(message.delivery_tag)
+        return message
+
+    def _reset_cycle(self) -> None:
+        """Nothing to do: the poller knows what is consumed."""
+
+    def close(self) -> None:
+        """Cancel the consumers and give back what is held."""
+        super().close()
+        self.courier.flush(5.0)
+
+
+def posting(message: Any) -> Posting:
+    """Return a kombu message as what is stored: its id, priority, rank and delay are read from it."""
+    properties, headers = message["properties"], message.get("headers") or {}
+    return Posting(
+        id=str(properties["delivery_tag"]),
+        body=dumps(message),
+        priority=Priority.of(properties.get("priority")),
+        rank=int(properties.get("rank") or 0),
+        delay=_delay(headers.get("eta")),
+    )
+
+
+def _delay(eta: str | None) -> int:
+    """Return milliseconds from now until an ETA (ISO 8601), 0 if there is none or it is past."""
+    if not eta:
+        return 0
+    moment = datetime.fromisoformat(eta)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0, round((moment - datetime.now(UTC)).total_seconds() * 1000))

@@ -1,0 +1,155 @@
+"""The messages that a channel holds: kombu's QoS, with leases.
+
+kombu asks the QoS object how many more messages may come (`can_consume`), tells it of each delivery
+and of each ack. Here every delivery is a lease with the token of its claim. Acks are gathered and carried in
+batches by the courier, from any thread; leases are renewed by it every third of their length until then.
+A lease that is no longer ours is counted and logged: the message went to somebody else, and our ack will not touch it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from omx_tasks.broker import queues
+from omx_tasks.broker.queues import Held
+from omx_tasks.errors import OmxError
+from omx_tasks.store.courier import Done
+from omx_tasks.store.scripts import Call
+
+if TYPE_CHECKING:
+    from omx_tasks.broker.channel import Channel
+
+logger = logging.getLogger(__name__)
+
+#: What a channel without a prefetch limit takes at most in one claim.
+UNLIMITED = 64
+
+
+class Leases:
+    """What one channel has claimed and not acknowledged. Thread-safe."""
+
+    def __init__(self, channel: Channel, prefetch_count: int = 0) -> None:
+        self.channel = channel
+        self.prefetch_count = prefetch_count or 0
+        self.lost = 0
+        self._lock = threading.Lock()
+        self._held: dict[str, tuple[str, str]] = {}
+        self._messages: dict[str, Any] = {}
+        self._acks: dict[tuple[str, str], list[Held]] = defaultdict(list)
+
+    def __repr__(self) -> str:
+        return f"<Leases held={len(self._held)} prefetch={self.prefetch_count}>"
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    # --- kombu's interface --------------------------------------------------------------------------
+
+    def can_consume(self) -> bool:
+        """Whether one more message may come."""
+        return self.room() > 0
+
+    def can_consume_max_estimate(self) -> int:
+        """How many more messages may come."""
+        return self.room()
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Note a delivery."""
+        self._messages[delivery_tag] = message
+
+    def get(self, delivery_tag: str) -> Any:
+        """Return a message that is held."""
+        return self._messages[delivery_tag]
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge a message, on the courier's next trip."""
+        self._settle(delivery_tag, "acked")
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Refuse a message: back to its place, or counted as failed and gone."""
+        self._settle(delivery_tag, "released" if requeue else "failed")
+
+    def restore_unacked(self) -> list[Any]:
+        """Give everything back that is held."""
+        for tag in list(self._held):
+            self.reject(tag, requeue=True)
+        return []
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Give everything back, at the end of the channel."""
+        self.restore_unacked()
+
+    def restore_visible(self, *_args: Any, **_kwargs: Any) -> None:
+        """Nothing to do: claims return what dead workers held."""
+
+    # --- ours ---------------------------------------------------------------------------------------
+
+    def room(self) -> int:
+        """How many more messages may be claimed now."""
+        if not self.prefetch_count:
+            return UNLIMITED
+        return max(0, self.prefetch_count - len(self._held))
+
+    def hold(self, queue: str, held: Held) -> None:
+        """Note that a claim got a message."""
+        with self._lock:
+            self._held[held.id] = (queue, held.token)
+
+    def _settle(self, tag: str, outcome: str) -> None:
+        with self._lock:
+            place = self._held.pop(tag, None)
+            self._messages.pop(tag, None)
+            if place is None:
+                return
+            first = not self._acks
+            self._acks[(outcome, place[0])].append(Held(tag, place[1]))
+        if first:
+            self.channel.courier.post(self._pending)
+        self.channel.poller.capacity_freed()
+
+    def _pending(self) -> Iterator[tuple[Call, Done | None]]:
+        with self._lock:
+            acks, self._acks = self._acks, defaultdict(list)
+        for (outcome, queue), held in acks.items():
+            if outcome == "released":
+                yield queues.release(queue, held), _report
+            else:
+                yield queues.ack(queue, held, outcome=outcome), _report_ack
+
+    def renewals(self) -> Iterator[tuple[Call, Done | None]]:
+        """Make the calls that extend every lease."""
+        by_queue: dict[str, list[Held]] = defaultdict(list)
+        with self._lock:
+            for tag, (queue, token) in self._held.items():
+                by_queue[queue].append(Held(tag, token))
+        for queue, held in by_queue.items():
+            yield queues.renew(queue, held, lease=self.channel.lease), self._renewed
+
+    def _renewed(self, answer: Any) -> None:
+        if isinstance(answer, OmxError):
+            logger.warning("leases could not be renewed: %s", answer)
+            return
+        lost = [tag for tag in (id_.decode() for id_ in answer) if tag in self._held]
+        if lost:
+            self.lost += len(lost)
+            logger.warning(
+                "%d leases ended before their tasks did; the messages may be delivered again: %s",
+                len(lost),
+                ", ".join(lost[:5]),
+            )
+
+
+def _report(answer: Any) -> None:
+    if isinstance(answer, OmxError):
+        logger.error("messages could not be given back; they return when their leases end: %s", answer)
+
+
+def _report_ack(answer: Any) -> None:
+    if isinstance(answer, OmxError):
+        logger.error("acks were not confirmed; the messages may be delivered again: %s", answer)
+    elif answer[2]:
+        logger.warning("%d acks came too late: the messages had gone to another worker", answer[2])

@@ -1,0 +1,287 @@
+"""Waits for messages and claims them: one link per master, however many queues a worker has.
+
+A queue that a channel consumes is in one of these states::
+
+            ring, or the slow poll
+    quiet ──────────────────────────► hungry ──room in the channel──► asked
+      ▲                                 ▲                                │
+      └────── answer: nothing left ─────┼──── answer: more is left ──────┘
+                                        └──── link broken, slot moved (the same token is asked again)
+
+*quiet* costs nothing: the queue's doorbell (a sharded channel, on the same link) says when it stops being
+empty. Rings may be lost with a connection, so every subscription is followed by a claim, and a slow poll stands
+behind. A claim's answer also says when the next delayed message or ended lease is due; the queue is hungry then.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kombu.utils.json import loads
+
+from omx_tasks.broker import queues
+from omx_tasks.store.links import Links
+from omx_tasks.broker.queues import Claimed, Delivery, Held
+from omx_tasks.store import keys
+from omx_tasks.store.client import PASSING, Store, redirected
+from omx_tasks.store.link import Link, ReplyError
+from omx_tasks.store.scripts import Call
+from omx_tasks.store.topology import slot_of
+
+if TYPE_CHECKING:
+    from omx_tasks.broker.channel import Channel
+
+logger = logging.getLogger(__name__)
+
+#: Seconds after which a quiet queue is asked all the same.
+SLOW_POLL = 5.0
+#: Seconds before a queue is asked again whose slot is being moved or whose shard is not up.
+PATIENCE = 0.1
+#: Seconds between two looks at the clock.
+TICK = 0.25
+
+
+@dataclass(eq=False)
+class Consumption:
+    """A queue that a channel consumes, and where its claim stands."""
+
+    queue: str
+    channel: Channel
+    no_ack: bool
+    hungry: bool = True
+    asked: Call | None = None
+    link: Link | None = None
+    token: str = ""
+    most: int = 0
+    due: float | None = None
+    slot: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.slot = slot_of(keys.meta(self.queue))
+
+    def look_at_clock(self, now: float) -> None:
+        """Get hungry when the time has come that an answer named."""
+        if self.due is not None and self.due <= now:
+            self.hungry, self.due = True, None
+
+
+class Poller:
+    """Claims for all channels of one connection, and delivers what it gets and what it hears."""
+
+    def __init__(self, store: Store, deliver: Callable[[dict[str, Any], str], None]) -> None:
+        self._store = store
+        self._deliver = deliver
+        self._consumptions: dict[str, Consumption] = {}
+        self._listeners: dict[str, set[str]] = defaultdict(set)
+        self._delivered = 0
+        self._starved = False
+        self._hub: Any = None
+        self._slow_poll_at = 0.0
+        self._links = Links(
+            store,
+            attended=self._rang,
+            heard=self._heard,
+            dropped=self._dropped,
+            woken=self.tick,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Poller queues={len(self._consumptions)} {self._links}>"
+
+    @property
+    def connections(self) -> int:
+        """How many connections wait for messages."""
+        return len(self._links)
+
+    def consume(self, queue: str, channel: Channel, *, no_ack: bool) -> None:
+        """Start to claim from a queue."""
+        self._consumptions[keys.bell(queue)] = Consumption(queue, channel, no_ack)
+        self._links.want(keys.bell(queue))
+        self._links.wake()
+
+    def cancel(self, queue: str) -> None:
+        """Stop claiming from a queue; what an unanswered claim gets is given back when it comes."""
+        if self._consumptions.pop(keys.bell(queue), None):
+            self._links.unwant(keys.bell(queue))
+
+    def listen(self, exchange: str, queue: str) -> None:
+        """Deliver the broadcasts of an exchange to a queue of this process."""
+        self._listeners[keys.broadcast(exchange)].add(queue)
+        self._links.want(keys.broadcast(exchange))
+        self._links.wake()
+
+    def ignore(self, exchange: str, queue: str) -> None:
+        """Stop delivering the broadcasts of an exchange to a queue."""
+        channel = keys.broadcast(exchange)
+        self._listeners[channel].discard(queue)
+        if not self._listeners[channel]:
+            del self._listeners[channel]
+            self._links.unwant(channel)
+
+    def register(self, hub: Any) -> None:
+        """Let Celery's event loop drive this poller."""
+        self._hub = hub
+        self._links.register(hub)
+        hub.on_tick.add(self.tick)
+        hub.call_repeatedly(TICK, self.tick)
+
+    def drain(self, timeout: float | None) -> None:
+        """Without an event loop: wait for messages and deliver them; `TimeoutError` when none came in time."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        before = self._delivered
+        while True:
+            self.tick()
+            if self._delivered > before:
+                return
+            left = TICK if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            self._links.wait(min(left, TICK))
+
+    def capacity_freed(self) -> None:
+        """A message is done with: if a claim waited for room, make it now; from any thread."""
+        if self._starved:
+            self._starved = False
+            self._links.wake()
+
+    def tick(self) -> None:
+        """Do what can be done now without waiting."""
+        self._links.upkeep()
+        now = time.monotonic()
+        slow = now >= self._slow_poll_at
+        if slow:
+            self._slow_poll_at = now + SLOW_POLL
+        hungry: dict[Channel, list[Consumption]] = defaultdict(list)
+        for consumption in self._consumptions.values():
+            consumption.look_at_clock(now)
+            consumption.hungry |= slow
+            if consumption.hungry and consumption.link is None:
+                hungry[consumption.channel].append(consumption)
+        for channel, group in hungry.items():
+            self._ask_channel(channel, group)
+
+    # --- claims -------------------------------------------------------------------------------------
+
+    def _ask_channel(self, channel: Channel, group: list[Consumption]) -> None:
+        """Share a channel's room among its hungry queues."""
+        under_way = [c.most for c in self._consumptions.values() if c.channel is channel and c.link]
+        room = channel.room() - sum(under_way)
+        for position, consumption in enumerate(group):
+            if room <= 0:
+                self._starved = True
+                return
+            link = self._links.of(consumption.slot)
+            if link is not None:
+                share = -(-room // (len(group) - position))
+                room -= self._ask(consumption, link, share)
+
+    def _ask(self, consumption: Consumption, link: Link, most: int) -> int:
+        if not consumption.token:
+            consumption.token, consumption.most = uuid.uuid4().hex, most
+        channel = consumption.channel
+        consumption.asked = queues.claim(
+            consumption.queue,
+            consumption.token,
+            most=consumption.most,
+            lease=channel.lease,
+            deliveries=channel.most_deliveries,
+        )
+        consumption.link, consumption.hungry = link, False
+        self._send(consumption, link, consumption.asked.by_digest())
+        return consumption.most
+
+    def _send(self, consumption: Consumption, link: Link, command: tuple[Any, ...]) -> None:
+        answer = lambda reply: self._answered(consumption, link, reply)  # noqa: E731
+        self._links.guard(link, lambda: link.post(command, answer))
+
+    def _answered(self, consumption: Consumption, link: Link, reply: Any) -> None:
+        if isinstance(reply, ReplyError):
+            self._refused(consumption, link, reply)
+            return
+        token, consumption.token, consumption.link = consumption.token, "", None
+        got = queues.claimed(reply)
+        self._plan_next(consumption, got)
+        if self._consumptions.get(keys.bell(consumption.queue)) is not consumption:
+            self._give_back(consumption, got, token)
+            return
+        for delivery in got.deliveries:
+            self._hand_over(consumption, delivery, token)
+
+    def _plan_next(self, consumption: Consumption, got: Claimed) -> None:
+        if got.left:
+            consumption.hungry = True
+        elif got.due >= 0:
+            consumption.due = time.monotonic() + min(got.due / 1000 + 0.002, SLOW_POLL)
+
+    def _refused(self, consumption: Consumption, link: Link, reply: ReplyError) -> None:
+        if reply.code == "NOSCRIPT" and consumption.asked is not None:
+            self._send(consumption, link, consumption.asked.by_text())
+            return
+        consumption.link = None
+        if reply.code == "MOVED":
+            self._store.topology.moved(consumption.slot, redirected(reply))
+            consumption.hungry = True
+            return
+        consumption.due = time.monotonic() + PATIENCE
+        if reply.code in PASSING:
+            self._links.refresh()
+        else:
+            logger.error("a claim from %s was refused: %s", consumption.queue, reply)
+            consumption.due += 1.0
+
+    def _hand_over(self, consumption: Consumption, delivery: Delivery, token: str) -> None:
+        channel, queue = consumption.channel, consumption.queue
+        channel.qos.hold(queue, Held(delivery.id, token))
+        self._delivered += 1
+        self._deliver(readable(delivery), queue)
+        if consumption.no_ack:
+            channel.qos.ack(delivery.id)
+
+    def _give_back(self, consumption: Consumption, got: Claimed, token: str) -> None:
+        """The consumer was cancelled while its claim was under way."""
+        qos = consumption.channel.qos
+        for delivery in got.deliveries:
+            qos.hold(consumption.queue, Held(delivery.id, token))
+            qos.reject(delivery.id, requeue=True)
+
+    def _dropped(self, link: Link) -> None:
+        """Claims without an answer are asked again with their token, wherever the queue is then."""
+        for consumption in self._consumptions.values():
+            if consumption.link is link:
+                consumption.link, consumption.hungry = None, True
+
+    # --- pushes -------------------------------------------------------------------------------------
+
+    def _rang(self, channel: str) -> None:
+        if consumption := self._consumptions.get(channel):
+            consumption.hungry = True
+
+    def _heard(self, channel: str, payload: bytes) -> None:
+        if channel in self._consumptions:
+            self._rang(channel)
+            return
+        for queue in list(self._listeners.get(channel, ())):
+            self._delivered += 1
+            self._deliver(loads(payload), queue)
+
+    def close(self) -> None:
+        """Close every link."""
+        if self._hub is not None:
+            self._hub.on_tick.discard(self.tick)
+        self._links.close()
+
+
+def readable(delivery: Delivery) -> dict[str, Any]:
+    """Return a claimed message in the form that kombu's channels read."""
+    payload: dict[str, Any] = loads(delivery.body)
+    again = delivery.count > 1
+    payload["properties"]["delivery_tag"] = delivery.id
+    payload["properties"].setdefault("delivery_info", {})["redelivered"] = again
+    payload["headers"]["redelivered"] = again
+    return payload

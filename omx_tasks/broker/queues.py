@@ -1,0 +1,135 @@
+"""The life of a message in a queue, as calls to the stored scripts.
+
+::
+
+    publish ──► waiting ──claim──► leased ──ack──► done
+       │           ▲                 │
+       └► delayed ─┘◄── release ─────┤
+                   ◄── lease ended ──┘──► dead (delivered too often)
+
+A message has an id, given by its publisher: published twice, it is stored once. A claim has a token, given by
+its claimer: asked for twice, it gives the same messages; only the holder of the token can ack, renew or release.
+Times are the server's. Each function here makes one `Call`; who sends it, waiting or not, is the caller's matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from omx_tasks.priorities import Priority
+from omx_tasks.store import keys
+from omx_tasks.store.scripts import Call, script
+
+
+class Posting(NamedTuple):
+    """A message to publish: ``rank`` is milliseconds of work that depends on it, ``delay`` milliseconds to wait."""
+
+    id: str
+    body: str | bytes
+    priority: Priority = Priority.P2
+    rank: int = 0
+    delay: int = 0
+
+
+class Delivery(NamedTuple):
+    """A claimed message; ``count`` says how often it has been delivered, this time included."""
+
+    id: str
+    count: int
+    body: bytes
+
+
+class Claimed(NamedTuple):
+    """The answer to a claim: what was got, how many still wait, ms until more may be (-1: unknown)."""
+
+    deliveries: list[Delivery]
+    left: int
+    due: int
+
+
+class Held(NamedTuple):
+    """The right to one message: its id and the token of the claim that got it."""
+
+    id: str
+    token: str
+
+
+def declare(queue: str, *, expires: int = 0) -> Call:
+    """Make a queue known; ``expires`` ms unused and it is deleted (0: never)."""
+    return Call(script("declare_1"), keys.queue_keys(queue), (expires,))
+
+
+def publish(queue: str, postings: Iterable[Posting]) -> Call:
+    """Store messages; answers ``[stored, known]``."""
+    arguments: list[Any] = []
+    for posting in postings:
+        arguments += (posting.id, int(posting.priority), posting.rank, posting.delay, posting.body)
+    return Call(script("publish_1"), keys.queue_keys(queue), arguments)
+
+
+def claim(queue: str, token: str, *, most: int, lease: int, deliveries: int = 0) -> Call:
+    """Take up to ``most`` messages for ``lease`` ms; read the answer with `claimed`."""
+    names = (*keys.queue_keys(queue), keys.receipt(queue, token))
+    return Call(script("claim_1"), names, (token, most, lease, deliveries))
+
+
+def claimed(answer: Sequence[Any]) -> Claimed:
+    """Read the answer to a `claim`."""
+    left, due, *rest = answer
+    triples = zip(rest[0::3], rest[1::3], rest[2::3], strict=True)
+    deliveries = [Delivery(id_.decode(), int(count), body) for id_, count, body in triples]
+    return Claimed(deliveries, int(left), int(due))
+
+
+def ack(queue: str, held: Iterable[Held], *, outcome: str = "acked") -> Call:
+    """Say that messages are done with (``acked``, or ``failed`` when refused); answers [done, repeated, fenced]."""
+    return Call(script("ack_1"), keys.queue_keys(queue), (outcome, *_flat(held)))
+
+
+def renew(queue: str, held: Iterable[Held], *, lease: int) -> Call:
+    """Extend leases to ``lease`` ms from now; answers the ids that are no longer held."""
+    return Call(script("renew_1"), keys.queue_keys(queue), (lease, *_flat(held)))
+
+
+def release(queue: str, held: Iterable[Held], *, delay: int = 0) -> Call:
+    """Give messages back to their places, after ``delay`` ms; answers how many."""
+    return Call(script("release_1"), keys.queue_keys(queue), (delay, *_flat(held)))
+
+
+def purge(queue: str) -> Call:
+    """Remove what waits; answers how many."""
+    return Call(script("purge_1"), keys.queue_keys(queue))
+
+
+def delete(queue: str) -> Call:
+    """Remove a queue and all in it."""
+    return Call(script("delete_1"), keys.queue_keys(queue))
+
+
+def stats(queue: str) -> Call:
+    """Read lengths and counters; read the answer with `read_stats`."""
+    return Call(script("stats_1"), keys.queue_keys(queue))
+
+
+class Stats(NamedTuple):
+    """One queue at one moment: messages waiting per priority, leased, delayed, dead, and its counters."""
+
+    waiting: tuple[int, int, int, int]
+    leased: int
+    delayed: int
+    dead: int
+    counters: dict[str, int]
+
+
+def read_stats(answer: Sequence[Any]) -> Stats:
+    """Read the answer to `stats`."""
+    p0, p1, p2, p3, leased, delayed, dead, *pairs = answer
+    counters = {
+        name.decode(): int(value) for name, value in zip(pairs[0::2], pairs[1::2], strict=True)
+    }
+    return Stats((p0, p1, p2, p3), leased, delayed, dead, counters)
+
+
+def _flat(held: Iterable[Held]) -> list[str]:
+    return [word for pair in held for word in pair]

@@ -1,0 +1,109 @@
+"""Celery's broker transport ``rediscluster://`` (TLS: ``redisclusters://``).
+
+Importing this module makes the scheme known to kombu in this process (`register`). A process that has only
+Celery and this package says ``broker_transport = "omx_tasks.broker.transport:Transport"`` instead.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from kombu.transport import TRANSPORT_ALIASES, virtual
+
+from omx_tasks.broker.channel import Channel
+from omx_tasks.broker.poller import Poller
+from omx_tasks.errors import UnavailableError
+from omx_tasks.store.address import Address
+from omx_tasks.store.client import Store, StoreError
+from omx_tasks.store.courier import Courier
+from omx_tasks.store.link import LinkError
+
+
+class Transport(virtual.Transport):
+    """One connection of a producer or consumer: a store for what waits, a poller for what is woken."""
+
+    Channel = Channel
+    can_parse_url = True
+    default_port = 7000
+    #: Celery makes its event exchange a fan-out for this type.
+    driver_type = "redis"
+    driver_name = "omx-rediscluster"
+    polling_interval = None
+    connection_errors = (UnavailableError, LinkError, OSError)
+    channel_errors = (*virtual.Transport.channel_errors, StoreError)
+    implements = virtual.Transport.implements.extend(
+        asynchronous=True, exchange_type=frozenset({"direct", "topic", "fanout"})
+    )
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        url = client.hostname or ""
+        if "://" not in url:
+            url = f"rediscluster://{url or 'localhost'}:{client.port or self.default_port}"
+        options = client.transport_options
+        self.store = Store(url, timeout=float(options.get("timeout", 30.0)))
+        self.courier = Courier(self.store, name="acks")
+        self.poller = Poller(self.store, self._deliver)
+        self._renewing = False
+
+    def driver_version(self) -> str:
+        """Return the version of this package."""
+        return version("omx-tasks")
+
+    def establish_connection(self) -> Any:
+        """Make sure that the cluster answers, then make the first channel."""
+        self.store.ping(self.client.connect_timeout or 5.0)
+        self.courier.start()
+        return super().establish_connection()
+
+    def create_channel(self, connection: Any) -> Any:
+        """Make a channel; the first one that consumes starts the renewal of leases."""
+        channel = super().create_channel(connection)
+        if not self._renewing:
+            self._renewing = True
+            self.courier.every(channel.lease / 3000, self._renewals)
+        return channel
+
+    def _renewals(self) -> Any:
+        for channel in list(self.channels):
+            yield from channel.qos.renewals()
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Let Celery's event loop drive the poller."""
+        self.poller.register(loop)
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **_kwargs: Any) -> None:
+        """Wait for messages without an event loop; `TimeoutError` when none came in ``timeout`` seconds."""
+        self.poller.drain(timeout)
+
+    def close_connection(self, connection: Any) -> None:
+        """Give back what is held, flush the acks, close the links."""
+        super().close_connection(connection)
+        self.poller.close()
+        self.courier.stop()
+        self.store.close()
+
+    def verify_connection(self, connection: Any) -> bool:
+        """Whether the connection can be used."""
+        return True
+
+    def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
+        """Return the address, all its seeds, with the password masked."""
+        return Address.parse(uri).uri(include_password=include_password, mask=mask)
+
+    @property
+    def default_connection_params(self) -> dict[str, Any]:
+        """Where a cluster is when nobody says so."""
+        return {"hostname": f"rediscluster://localhost:{self.default_port}", "port": None}
+
+
+def register() -> None:
+    """Make ``rediscluster://`` and ``redisclusters://`` known to kombu in this process."""
+    for scheme in ("rediscluster", "redisclusters"):
+        TRANSPORT_ALIASES[scheme] = "omx_tasks.broker.transport:Transport"
+
+
+register()
+
+__all__ = ["Transport", "register"]
