@@ -1,0 +1,201 @@
+"""Celery's result backend ``rediscluster://``.
+
+A result is one key; storing it and telling who waits is one script, which also keeps a stored success from being
+overwritten by a repeated delivery. Whoever waits hears it through the `Listener` thread.
+
+The backend is also where an operation of a graph is finished when it ran through Celery's own tracer (prefork,
+threads, solo): its message carries a marker as its chord, Celery calls `on_chord_part_return` once at the end of
+each such task, and that is handed to ``part_returned``, which the composition root sets. Ordinary chords are Celery's own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from celery import states
+from celery.backends.asynchronous import AsyncBackendMixin, BaseResultConsumer
+from celery.backends.base import BaseKeyValueStoreBackend
+from celery.exceptions import BackendStoreError
+from kombu.utils.encoding import bytes_to_str
+
+from omx_tasks.errors import UnavailableError
+from omx_tasks.results.listener import Listener
+from omx_tasks.store.address import Address
+from omx_tasks.store.client import Store, StoreError
+from omx_tasks.store.link import LinkError
+from omx_tasks.store.scripts import Call, script
+
+#: What an operation's message has as its chord: it says "count me in", the run's data say where.
+MARKER = {"task": "omx.join", "args": [], "kwargs": {}, "options": {}, "chord_size": 0}
+
+PartReturned = Callable[[Any, str, Any], None]
+
+
+class ResultConsumer(BaseResultConsumer):
+    """Lets threads wait for results that the listener hears."""
+
+    _connection_errors = (UnavailableError, LinkError)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._wanted: set[str] = set()
+        self._make()
+
+    def _make(self) -> None:
+        self._listener = Listener(self.backend.store, self._came)
+        self._news = threading.Condition()
+
+    def start(self, initial_task_id: str, **_kwargs: Any) -> None:
+        """Begin with one task."""
+        self.consume_from(initial_task_id)
+
+    def on_after_fork(self) -> None:
+        """A thread does not survive a fork: begin anew."""
+        self._wanted.clear()
+        self._make()
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._listener.stop()
+
+    def drain_events(self, timeout: float | None = None) -> None:
+        """Wait until any result came, at most ``timeout`` seconds."""
+        with self._news:
+            self._news.wait(1.0 if timeout is None else timeout)
+
+    def consume_from(self, task_id: str) -> None:
+        """Hear this task's result."""
+        key = self._key(task_id)
+        if key not in self._wanted:
+            self._wanted.add(key)
+            self._listener.want(key)
+
+    def cancel_for(self, task_id: str) -> None:
+        """Stop hearing this task."""
+        key = self._key(task_id)
+        if key in self._wanted:
+            self._wanted.discard(key)
+            self._listener.unwant(key)
+
+    def on_wait_for_pending(self, result: Any, timeout: float | None = None, **kwargs: Any) -> None:
+        """Take what is there already, before anything is waited for."""
+        for meta in result._iter_meta(**kwargs):
+            if meta is not None:
+                self.on_state_change(meta, None)
+
+    def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
+        """Hand a result to who waits for it; a finished task needs no more listening."""
+        super().on_state_change(meta, message)
+        if meta["status"] in states.READY_STATES:
+            self.cancel_for(meta["task_id"])
+
+    def _came(self, _key: str, value: bytes) -> None:
+        with self._news:
+            self.on_state_change(self.backend.decode_result(value), None)
+            self._news.notify_all()
+
+    def _key(self, task_id: str) -> str:
+        return bytes_to_str(self.backend.get_key_for_task(task_id))
+
+
+class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
+    """Results in a Redis Cluster."""
+
+    ResultConsumer = ResultConsumer
+    supports_autoexpire = True
+    supports_native_join = True
+    persistent = True
+    implements_incr = True
+    #: Called once for each finished operation that went through Celery's tracer; set by ``omx_tasks.celery``.
+    part_returned: PartReturned | None = None
+
+    def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
+        super().__init__(app=app, url=url, **kwargs)
+        self.address = Address.parse(url or "")
+        self.store = Store(self.address)
+        self.result_consumer = self.ResultConsumer(
+            self, self.app, self.accept, self._pending_results, self._pending_messages
+        )
+
+    def as_uri(self, include_password: bool = False) -> str:
+        """Return the address, with the password masked."""
+        return self.address.uri(include_password=include_password)
+
+    def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        return super().__reduce__(args, {**(kwargs or {}), "url": self.url})
+
+    def on_task_call(self, producer: Any, task_id: str) -> None:
+        """Start to listen before the task can be done."""
+        if not self.app.conf.task_always_eager:
+            self.result_consumer.consume_from(task_id)
+
+    # --- keys and values ----------------------------------------------------------------------------
+
+    def get(self, key: Any) -> bytes | None:
+        """Return a value, or None."""
+        name = bytes_to_str(key)
+        value: bytes | None = self.store.command(name, "GET", name)
+        return value
+
+    def mget(self, keys: Iterable[Any]) -> list[bytes | None]:
+        """Return many values, wherever they are, in one pipeline per node."""
+        names = [bytes_to_str(key) for key in keys]
+        return self.store.commands([(name, ("GET", name)) for name in names])
+
+    def set(self, key: Any, value: Any) -> None:
+        """Store a value and tell who waits."""
+        self._tell(key, value, keep_success=False)
+
+    def delete(self, key: Any) -> None:
+        """Remove a value."""
+        name = bytes_to_str(key)
+        self.store.command(name, "DEL", name)
+
+    def incr(self, key: Any) -> int:
+        """Count one up."""
+        name = bytes_to_str(key)
+        return int(self.store.command(name, "INCR", name))
+
+    def expire(self, key: Any, value: int | None) -> None:
+        """Let a key go after so many seconds (None or 0: keep it)."""
+        name = bytes_to_str(key)
+        if value:
+            self.store.command(name, "EXPIRE", name, int(value))
+        else:
+            self.store.command(name, "PERSIST", name)
+
+    def _tell(self, key: Any, value: Any, *, keep_success: bool) -> None:
+        name = bytes_to_str(key)
+        arguments = (value, int(self.expires or 0), int(keep_success))
+        try:
+            self.store.run(Call(script("tell_1"), (name, name), arguments))
+        except StoreError as error:
+            raise BackendStoreError(str(error)) from error
+
+    def _store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        request: Any = None,
+        **_kwargs: Any,
+    ) -> Any:
+        meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
+        meta["task_id"] = bytes_to_str(task_id)
+        self._tell(self.get_key_for_task(task_id), self.encode(meta), keep_success=True)
+        return result
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
+        """Finish an operation, or count a part of an ordinary chord."""
+        if request.chord and request.chord.get("task") == MARKER["task"]:
+            if self.part_returned is not None:
+                self.part_returned(request, state, result)
+            return
+        super().on_chord_part_return(request, state, result, **kwargs)
+
+    def exception_safe_to_retry(self, exc: Exception) -> bool:
+        """Whether storing may be tried again: every script here comes to the same when it runs twice."""
+        return isinstance(exc, UnavailableError)
