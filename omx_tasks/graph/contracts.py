@@ -1,0 +1,125 @@
+"""What an operation gives to a server and expects from it, held against the server's own catalogue.
+
+Only what is certain before the run is told: an argument that holds a reference is checked for its
+name, not for its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from jsonschema import exceptions, validators
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import EMPTY_REGISTRY
+
+from omx_tasks.errors import did_you_mean
+from omx_tasks.graph import references
+from omx_tasks.graph.model import Operation
+from omx_tasks.graph.paths import Path
+from omx_tasks.graph.reading import shown
+from omx_tasks.graph.shapes import missing
+
+ServerTools: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
+"""A server's lists as MCP gives them, by ``tools`` and ``prompts``; an absent one is unknown."""
+
+
+def given(operation: Operation, catalogue: ServerTools) -> Iterator[str]:
+    """Yield what is wrong with the tool or prompt that is called and with its arguments."""
+    if operation.kind == "resource" or f"{operation.kind}s" not in catalogue:
+        return
+    entry = _entry(operation, catalogue)
+    if entry is None:
+        known = [str(item["name"]) for item in catalogue[f"{operation.kind}s"]]
+        hint = did_you_mean(operation.target, known) or f" It has: {', '.join(known) or 'none'}"
+        yield f"server {operation.server!r} has no {operation.kind} {operation.target!r}.{hint}"
+    elif operation.kind == "prompt":
+        yield from _prompt_arguments(operation, entry.get("arguments") or ())
+    else:
+        yield from _tool_arguments(operation, entry.get("inputSchema") or {})
+
+
+def expected(source: Operation, path: Path, catalogue: ServerTools) -> str | None:
+    """Return what is wrong with reading ``path`` from ``source``'s structured output, or None."""
+    entry = _entry(source, catalogue) if source.kind == "tool" else None
+    schema = entry.get("outputSchema") if entry else None
+    lack = missing(schema, path) if schema else None
+    if lack is None:
+        return None
+    wanted = path[lack.depth]
+    what = f"no field {wanted!r}" if wanted else "no list"
+    place = "".join("[]" if step is None else f".{step}" for step in path[: lack.depth])
+    hint = did_you_mean(wanted, lack.known) if wanted else ""
+    if not hint and lack.known:
+        hint = f" It has: {', '.join(lack.known)}"
+    return (
+        f"by the output schema of tool {source.target!r} there is {what} "
+        f"in {source.id}.structured{place}.{hint}"
+    )
+
+
+def _entry(operation: Operation, catalogue: ServerTools) -> Mapping[str, Any] | None:
+    entries = catalogue.get(f"{operation.kind}s", ())
+    return next((entry for entry in entries if entry["name"] == operation.target), None)
+
+
+def _prompt_arguments(operation: Operation, declared: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    required = [item["name"] for item in declared if item.get("required")]
+    yield from _missing_arguments(operation, required)
+    yield from _unknown_arguments(operation, [item["name"] for item in declared])
+
+
+def _tool_arguments(operation: Operation, schema: dict[str, Any]) -> Iterator[str]:
+    yield from _missing_arguments(operation, schema.get("required", ()))
+    if schema.get("additionalProperties") is False and "patternProperties" not in schema:
+        yield from _unknown_arguments(operation, schema.get("properties", {}))
+    yield from _wrong_literals(operation, schema)
+
+
+def _missing_arguments(operation: Operation, required: Sequence[str]) -> Iterator[str]:
+    for name in required:
+        if name not in operation.arguments:
+            yield f"{operation.kind} {operation.target!r} requires the argument {name!r}; add it"
+
+
+def _unknown_arguments(
+    operation: Operation, known: Mapping[str, Any] | Sequence[str]
+) -> Iterator[str]:
+    for name in operation.arguments:
+        if name not in known:
+            hint = did_you_mean(name, known) or f" It takes: {', '.join(known) or 'none'}"
+            yield f"{operation.kind} {operation.target!r} has no argument {name!r}.{hint}"
+
+
+def _wrong_literals(operation: Operation, schema: dict[str, Any]) -> Iterator[str]:
+    """Validate the arguments without references; a schema that is itself broken checks nothing."""
+    literals = {
+        name: references.resolve(value, {})
+        for name, value in operation.arguments.items()
+        if not any(references.references(value))
+    }
+    kind = validators.validator_for(schema, default=validators.Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+        # Without a registry of its own, jsonschema would fetch remote references over the network.
+        found = list(kind(schema, registry=EMPTY_REGISTRY).iter_errors(literals))
+    except (exceptions.SchemaError, Unresolvable, RecursionError):
+        return
+    for error in found:
+        if error.absolute_path:  # else: about several arguments, of which some may be references
+            yield f"argument {_place(error)} of tool {operation.target!r} {_reason(error)}"
+
+
+def _place(error: exceptions.ValidationError) -> str:
+    name, *rest = error.absolute_path
+    return repr(f"{name}" + "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in rest))
+
+
+def _reason(error: exceptions.ValidationError) -> str:
+    value = shown(error.instance)
+    if error.validator == "type":
+        kinds: Any = error.validator_value
+        return f"must be {kinds if isinstance(kinds, str) else ' or '.join(kinds)}, not {value}"
+    if error.validator == "enum":
+        return f"must be one of {shown(error.validator_value)}, not {value}"
+    return f"does not fit its schema: {shown(error.message).strip(chr(34))}"

@@ -1,0 +1,96 @@
+"""A plan in the form in which a run keeps it: plain JSON, read by agents without compiling anything again.
+
+The document of a graph of ten thousand operations is parsed in tens of milliseconds, once per agent and run;
+messages carry only the ids that find a step in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from omx_tasks.graph.plan import Plan, Step
+
+_ITEM = re.compile(r"^(?P<parent>[^\[]+)\[(?P<index>\d+)\]$")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStep:
+    """What an agent must know of one operation. ``rank`` is milliseconds, ``timeout`` seconds."""
+
+    server: str
+    kind: str
+    target: str
+    arguments: dict[str, Any]
+    references: tuple[str, ...]
+    capabilities: tuple[str, ...]
+    priority: int
+    rank: int
+    timeout: float
+    retries: int
+    goes_on: bool
+    foreach: str | None
+
+    @classmethod
+    def of(cls, step: Step) -> StoredStep:
+        """Return what is to be kept of a plan's step."""
+        operation = step.operation
+        return cls(
+            server=operation.server,
+            kind=operation.kind,
+            target=operation.target,
+            arguments=dict(operation.arguments),
+            references=step.references,
+            capabilities=step.capabilities,
+            priority=int(operation.priority),
+            rank=round(step.rank * 1000),
+            timeout=operation.timeout,
+            retries=operation.retries,
+            goes_on=operation.on_failure == "continue",
+            foreach=operation.foreach,
+        )
+
+
+@dataclass(frozen=True)
+class StoredPlan:
+    """A run's plan: the inputs' values, and the steps by operation id."""
+
+    name: str
+    inputs: dict[str, Any]
+    steps: dict[str, StoredStep]
+
+    @classmethod
+    def of(cls, plan: Plan, inputs: dict[str, Any]) -> StoredPlan:
+        """Return what is to be kept of a plan."""
+        steps = {name: StoredStep.of(step) for name, step in plan.steps.items()}
+        return cls(plan.graph.name, inputs, steps)
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> StoredPlan:
+        """Read the document that `document` wrote."""
+        data = json.loads(text)
+        steps = {name: StoredStep(**step) for name, step in data["steps"].items()}
+        return cls(data["name"], data["inputs"], steps)
+
+    def document(self) -> str:
+        """Return the JSON text to keep."""
+        steps = {name: asdict(step) for name, step in self.steps.items()}
+        return json.dumps({"name": self.name, "inputs": self.inputs, "steps": steps})
+
+    @cached_property
+    def servers(self) -> frozenset[str]:
+        """The servers that the run needs."""
+        return frozenset(step.server for step in self.steps.values())
+
+    def step(self, operation: str) -> StoredStep:
+        """Return the step of an operation or of a foreach's item (``each[3]``)."""
+        return self.steps[item_of(operation)[0]]
+
+
+def item_of(operation: str) -> tuple[str, int | None]:
+    """Split ``each[3]`` into ``("each", 3)``; an operation that is no item has the index None."""
+    match = _ITEM.match(operation)
+    return (match["parent"], int(match["index"])) if match else (operation, None)
