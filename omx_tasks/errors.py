@@ -55,7 +55,7 @@ class OperationError(OmxError):
     ``kind`` is one of: ``tool`` (a result with ``is_error``), ``protocol`` (an MCP error),
     ``timeout``, ``connection`` (the server went away), ``server`` (it cannot start), ``client_request``
     (the server asked the client for sampling, elicitation or roots), ``reference`` (a reference could not
-    be resolved), ``foreach`` (not a list), ``arguments``, ``size``, ``lost`` (too many deliveries).
+    be resolved), ``foreach`` (not a list), ``arguments``, ``size``, ``lost`` (its task was revoked or its worker died), ``internal`` (a fault of the agent's own).
     """
 
     def __init__(self, kind: str, message: str) -> None:

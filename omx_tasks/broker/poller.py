@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any
 from kombu.utils.json import loads
 
 from omx_tasks.broker import queues
-from omx_tasks.store.links import Links
 from omx_tasks.broker.queues import Claimed, Delivery, Held
 from omx_tasks.store import keys
 from omx_tasks.store.client import PASSING, Store, redirected
 from omx_tasks.store.link import Link, ReplyError
+from omx_tasks.store.links import Links
 from omx_tasks.store.scripts import Call
 from omx_tasks.store.topology import slot_of
 

@@ -183,7 +183,9 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         request: Any = None,
         **_kwargs: Any,
     ) -> Any:
-        meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
+        meta = self._get_result_meta(
+            result=result, state=state, traceback=traceback, request=request
+        )
         meta["task_id"] = bytes_to_str(task_id)
         self._tell(self.get_key_for_task(task_id), self.encode(meta), keep_success=True)
         return result

@@ -70,7 +70,9 @@ class Listener:
         """A subscription was (re)made: what was stored before it must be read."""
         link = self._links.of(slot_of(key))
         if link is not None:
-            self._links.guard(link, lambda: link.post(("GET", key), lambda reply: self._got(key, reply)))
+            self._links.guard(
+                link, lambda: link.post(("GET", key), lambda reply: self._got(key, reply))
+            )
 
     def _got(self, key: str, reply: object) -> None:
         if isinstance(reply, ReplyError):

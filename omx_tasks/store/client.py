@@ -23,7 +23,9 @@ from omx_tasks.store.scripts import Call
 from omx_tasks.store.topology import Topology, slot_of
 
 #: Answers that say "not here" or "not now", and are worth another try.
-PASSING = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS"})
+PASSING = frozenset(
+    {"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS"}
+)
 _PAUSE = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
@@ -51,7 +53,9 @@ class Store:
     one try may, so that a hung master costs one attempt and not the whole timeout.
     """
 
-    def __init__(self, address: Address | str, *, timeout: float = 30.0, attempt: float = 5.0) -> None:
+    def __init__(
+        self, address: Address | str, *, timeout: float = 30.0, attempt: float = 5.0
+    ) -> None:
         self.address = Address.parse(address) if isinstance(address, str) else address
         self.timeout = timeout
         self.attempt = attempt

@@ -128,7 +128,9 @@ class Courier:
             replies = self._store.run_many(calls)
         except OmxError as error:
             return [error] * len(calls)
-        return [StoreError(str(reply)) if isinstance(reply, ReplyError) else reply for reply in replies]
+        return [
+            StoreError(str(reply)) if isinstance(reply, ReplyError) else reply for reply in replies
+        ]
 
 
 def _nothing() -> Iterable[tuple[Call, Done | None]]:

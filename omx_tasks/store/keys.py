@@ -168,7 +168,19 @@ def stream(run_id: str) -> str:
 
 def run_keys(run_id: str) -> tuple[str, ...]:
     """Return the keys that every run script gets, in the order in which the scripts name them."""
-    spellings = (run, plan, waits, successors, states, records, outputs, items, remaining, outbox, stream)
+    spellings = (
+        run,
+        plan,
+        waits,
+        successors,
+        states,
+        records,
+        outputs,
+        items,
+        remaining,
+        outbox,
+        stream,
+    )
     return tuple(spell(run_id) for spell in spellings)
 
 

@@ -103,7 +103,9 @@ class Link:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             context = self._address.tls_context()
-            self._socket = context.wrap_socket(raw, server_hostname=self.node.host) if context else raw
+            self._socket = (
+                context.wrap_socket(raw, server_hostname=self.node.host) if context else raw
+            )
             self._socket.setblocking(False)
             self.descriptor = self._socket.fileno()
         except OSError as error:

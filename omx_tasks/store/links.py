@@ -17,9 +17,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from omx_tasks.store.connector import Connector
 from omx_tasks.store.address import Node
 from omx_tasks.store.client import Store
+from omx_tasks.store.connector import Connector
 from omx_tasks.store.link import Link, LinkError
 from omx_tasks.store.topology import slot_of
 

@@ -1,0 +1,134 @@
+"""The state of a run, as calls to its scripts: submit, start, finish, expand, cancel.
+
+Everything of a run lives in one slot, so each step is one script: an operation's outcome is stored, counted into
+every join that it is part of, and the operations that it made ready are written to the run's outbox, all
+at once. They stay there until an agent starts them: a crash between two steps leaves them to be found (`overdue`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from omx_tasks.graph.plan import Plan
+from omx_tasks.graph.stored import StoredPlan
+from omx_tasks.store import keys
+from omx_tasks.store.scripts import Call, script
+
+#: States in which an operation has ended.
+OVER = frozenset({"succeeded", "failed", "unknown", "skipped", "cancelled"})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one operation ended. Times are Unix seconds of the MCP call itself."""
+
+    state: str
+    attempts: int = 0
+    agent: str | None = None
+    started: float | None = None
+    finished: float | None = None
+    error: dict[str, str] | None = None
+    value: Mapping[str, Any] | None = None
+
+    def record(self) -> str:
+        """Return all but the value, as JSON."""
+        fields = ("attempts", "agent", "started", "finished", "error")
+        return json.dumps({name: getattr(self, name) for name in fields})
+
+    def output(self) -> str:
+        """Return the value as JSON, or an empty text."""
+        return json.dumps(self.value) if self.value is not None else ""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The answer to `start`: ``verdict`` is ``go``, ``over`` or ``gone``.
+
+    With ``go``: the number of this attempt (from 1), the item of a foreach, and the values of the operations that
+    were referred to, by id.
+    """
+
+    verdict: str
+    attempt: int = 0
+    item: Any = None
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def submit(run_id: str, plan: Plan, stored: StoredPlan, *, keep: float) -> Call:
+    """Store a run; answers the ids that are ready."""
+    graph: list[Any] = []
+    for name, step in plan.steps.items():
+        graph += (name, len(step.needs), json.dumps(step.successors))
+    head = (
+        stored.name,
+        stored.document(),
+        len(plan.steps),
+        round(keep),
+        len(plan.roots),
+        *plan.roots,
+    )
+    return Call(script("submit_1"), keys.run_keys(run_id), (*head, *graph))
+
+
+def read_plan(run_id: str) -> Call:
+    """Read the plan's document."""
+    return Call(script("read_plan_1"), keys.run_keys(run_id))
+
+
+def start(run_id: str, operation: str, agent: str, references: Sequence[str]) -> Call:
+    """Say that an agent begins; read the answer with `started`."""
+    return Call(script("start_1"), keys.run_keys(run_id), (operation, agent, *references))
+
+
+def started(answer: Sequence[Any], references: Sequence[str]) -> Start:
+    """Read the answer to `start`."""
+    verdict = answer[0].decode()
+    if verdict != "go":
+        return Start(verdict)
+    item = json.loads(answer[2]) if answer[2] else None
+    values = {name: _value(parts) for name, parts in zip(references, answer[3:], strict=True)}
+    return Start(verdict, int(answer[1]), item, values)
+
+
+def finish(run_id: str, operation: str, outcome: Outcome, *, goes_on: bool) -> Call:
+    """Write an outcome; answers the ids that it made ready."""
+    arguments = (operation, outcome.state, int(goes_on), outcome.record(), outcome.output())
+    return Call(script("finish_1"), keys.run_keys(run_id), arguments)
+
+
+def expand(run_id: str, operation: str, items: Iterable[Any]) -> Call:
+    """Give a foreach its items; answers the ids that are ready."""
+    texts = [json.dumps(item) for item in items]
+    return Call(script("expand_1"), keys.run_keys(run_id), (operation, *texts))
+
+
+def cancel(run_id: str) -> Call:
+    """End a run; answers its state, or an empty text when there is none of that id."""
+    return Call(script("cancel_1"), keys.run_keys(run_id))
+
+
+def overdue(run_id: str, *, age: float, most: int = 1000) -> Call:
+    """Find what has been ready for ``age`` seconds and is not started; answers [state, id, …]."""
+    return Call(script("overdue_1"), keys.run_keys(run_id), (round(age * 1000), most))
+
+
+def read_run(run_id: str) -> Call:
+    """Read all of a run."""
+    return Call(script("read_run_1"), keys.run_keys(run_id))
+
+
+def _value(parts: Sequence[bytes]) -> Any:
+    kind, *rest = parts
+    triples = zip(rest[0::3], rest[1::3], rest[2::3], strict=True)
+    values = [reference_value(output, record) for _state, output, record in triples]
+    return values if kind == b"each" else values[0]
+
+
+def reference_value(output: bytes | str, record: bytes | str) -> dict[str, Any]:
+    """Return what a reference sees of an operation: text, structured, content, error."""
+    value = json.loads(output) if output else {"text": None, "structured": None, "content": []}
+    value["error"] = json.loads(record)["error"] if record else None
+    return dict(value)

@@ -1,0 +1,55 @@
+"""A run begins: the graph is stored once, then its first operations are published."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any
+
+from omx_tasks.broker.routing import set_name
+from omx_tasks.graph.plan import Plan
+from omx_tasks.graph.stored import StoredPlan
+from omx_tasks.results import joins
+from omx_tasks.runs.advance import advance
+from omx_tasks.store import keys
+from omx_tasks.store.client import Store
+
+
+def new_run_id() -> str:
+    """Return an id that sorts by time and is not guessed: ``0mk3f9q2-5f1c9a``."""
+    return f"{_base36(int(time.time() * 1000)):0>9}-{secrets.token_hex(3)}"
+
+
+def submit(store: Store, plan: Plan, inputs: dict[str, Any], *, keep: float) -> str:
+    """Store a run of this plan, publish what can start at once, and return the run's id.
+
+    ``keep`` is the seconds for which the run can be looked at after its end.
+    """
+    run_id = new_run_id()
+    stored = StoredPlan.of(plan, inputs)
+    _announce(store, run_id, stored)
+    ready = store.run(joins.submit(run_id, plan, stored, keep=keep))
+    advance(store, run_id, stored, [name.decode() for name in ready])
+    return run_id
+
+
+def _announce(store: Store, run_id: str, plan: StoredPlan) -> None:
+    """Enter the run into the list of runs, and the capability sets that it requires into theirs."""
+    now = time.time()
+    sets = sorted({set_name(step.capabilities) for step in plan.steps.values()})
+    store.commands(
+        [
+            (keys.runs(), ("ZADD", keys.runs(), now, run_id)),
+            (keys.open_runs(), ("ZADD", keys.open_runs(), now, run_id)),
+            (keys.capability_sets(), ("SADD", keys.capability_sets(), *sets)),
+        ]
+    )
+
+
+def _base36(number: int) -> str:
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    text = ""
+    while number:
+        number, digit = divmod(number, 36)
+        text = digits[digit] + text
+    return text
