@@ -1,0 +1,149 @@
+"""``omx cluster``: a Redis Cluster on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from omx_tasks.cluster.embedded import EmbeddedCluster
+from omx_tasks.cluster.healing import heal as heal_cluster
+from omx_tasks.cluster.record import read_record
+from omx_tasks.cluster.status import ClusterStatus, NodeStatus
+
+_COLORS = {"ok": "green", "degraded": "yellow", "down": "red"}
+
+_directory_option = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    help="Folder of the cluster.  [default: $XDG_DATA_HOME/omx/cluster]",
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="One line with one object.")
+
+
+@click.group()
+def cluster() -> None:
+    """A Redis Cluster on this machine, for work without one elsewhere."""
+
+
+@cluster.command()
+@click.option("--masters", type=int, help="Masters.  [default: 3, or what the cluster has]")
+@click.option("--replicas", type=int, help="Replicas a master.  [default: 1, or what it has]")
+@click.option("--port", type=int, help="First of the ports in a row.  [default: free ones]")
+@_directory_option
+@_json_option
+def up(
+    masters: int | None,
+    replicas: int | None,
+    port: int | None,
+    directory: Path | None,
+    as_json: bool,
+) -> None:
+    """Start the cluster, made where there is none, and return when it is ready."""
+    folder = directory or default_directory()
+    embedded = _wanted(folder, masters, replicas, port)
+    embedded.up()
+    status = embedded.status()
+    _show(status, as_json)
+    if not as_json:
+        where = f" --dir {folder}" if directory else ""
+        click.echo(f"\nThe nodes run on in the background. Broker URL:\n\n  {status.url}\n")
+        click.echo(f"Use it:     export OMX_BROKER_URL={status.url}")
+        click.echo(f"Look at it: omx cluster status{where}")
+        click.echo(f"Stop it:    omx cluster down{where}")
+
+
+@cluster.command()
+@_directory_option
+@_json_option
+def status(directory: Path | None, as_json: bool) -> None:
+    """Show every node of the cluster and how it is."""
+    _show(EmbeddedCluster.existing(directory or default_directory()).status(), as_json)
+
+
+@cluster.command()
+@_directory_option
+@click.option("--delete", is_flag=True, help="Remove the cluster and all its data, too.")
+@_json_option
+def down(directory: Path | None, delete: bool, as_json: bool) -> None:
+    """Stop the cluster; its data stays for the next `up`."""
+    embedded = EmbeddedCluster.existing(directory or default_directory())
+    embedded.down(delete=delete)
+    if as_json:
+        click.echo(json.dumps({"directory": str(embedded.directory), "deleted": delete}))
+    else:
+        click.echo(
+            f"Stopped the cluster in {embedded.directory}{' and removed it' if delete else ''}."
+        )
+
+
+@cluster.command()
+@_directory_option
+@_json_option
+def heal(directory: Path | None, as_json: bool) -> None:
+    """Restart nodes that died or hang; they join again by themselves."""
+    done = heal_cluster(directory or default_directory())
+    if as_json:
+        click.echo(json.dumps({"done": done}))
+    else:
+        click.echo("\n".join(done) or "Every node runs: nothing to do.")
+
+
+def default_directory() -> Path:
+    """Return the folder of the cluster where none is named."""
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "omx" / "cluster"
+
+
+def _wanted(
+    folder: Path, masters: int | None, replicas: int | None, port: int | None
+) -> EmbeddedCluster:
+    """Return the cluster that the options ask for; what they leave open is as it was made."""
+    record = read_record(folder.expanduser())
+    made = record if record is not None and record.formed else None
+    if masters is None:
+        masters = made.masters if made else 3
+    if replicas is None:
+        replicas = made.replicas if made else 1
+    ports = None if port is None else list(range(port, port + masters * (1 + replicas)))
+    return EmbeddedCluster(folder, masters, replicas, ports)
+
+
+def _show(status: ClusterStatus, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(status.as_json()))
+        return
+    Console(highlight=False).print(_table(status))
+    for trouble in status.trouble:
+        click.echo(trouble)
+
+
+def _table(status: ClusterStatus) -> Table:
+    color = _COLORS[status.state]
+    table = Table(
+        title=f"[{color}]{status.state}[/] · {status.server} · {escape(status.directory)}"
+    )
+    for name in ("port", "role", "slots", "link", "lag", "keys", "memory", "pid"):
+        table.add_column(name, justify="left" if name == "role" else "right", no_wrap=True)
+    ports = {node.id: node.port for node in status.nodes}
+    for node in status.nodes:
+        table.add_row(*_row(node, ports), style=None if node.alive else "red")
+    return table
+
+
+def _row(node: NodeStatus, ports: dict[str | None, int]) -> list[str]:
+    """Return the cells of one node; a dash for what it cannot tell."""
+    role = f"replica of {ports.get(node.master, '?')}" if node.master else node.role
+    memory = None if node.memory is None else f"{node.memory / 2**20:.1f} MiB"
+    cells = [node.slots or None, node.link, node.lag, node.keys, memory, node.pid]
+    return [
+        str(node.port),
+        role if node.alive else f"dead {role}",
+        *("-" if cell is None else str(cell) for cell in cells),
+    ]
