@@ -8,6 +8,7 @@ other is handed to them here: the runs' ``advance`` to the agents and to the res
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def make_host(node: str, slots: int) -> Host:
     given = settings.current()
     path = server_files.find(given.mcp_config, Path.cwd())
     return Host(
-        name=given.agent_name or node,
+        name=node,
         slots=slots,
         store=make_store(),
         servers=server_files.load(path),
@@ -92,7 +93,7 @@ def make_host(node: str, slots: int) -> Host:
 def start_host() -> Host:
     """Make and start the parts of a process of one of Celery's own pools."""
     given = settings.current()
-    host = make_host(f"{given.agent_name or 'agent'}-{os.getpid()}", given.slots)
+    host = make_host(f"{socket.gethostname()}-{os.getpid()}", given.slots)
     host.start()
     return host
 

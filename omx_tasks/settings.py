@@ -19,7 +19,7 @@ from omx_tasks.errors import ConfigurationError, did_you_mean
 PREFIX = "OMX_"
 #: Variables with the prefix that are no settings: the values of a server file's ``${input:ID}``, and the mark
 #: by which a server process names its agent.
-FOREIGN = ("OMX_INPUT_", "OMX_AGENT")
+INPUTS, MARK = "OMX_INPUT_", "OMX_AGENT"
 
 
 class Settings(BaseSettings):
@@ -35,9 +35,6 @@ class Settings(BaseSettings):
     )
     mcp_config: Path | None = Field(
         None, description="The MCP server file; default: .mcp.json, then mcp.json, in this folder"
-    )
-    agent_name: str | None = Field(
-        None, description="This agent's name; default: celery's node name"
     )
     slots: int = Field(32, ge=1, le=10_000, description="Operations that one agent runs at once")
     lease: float = Field(
@@ -83,9 +80,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     values = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in given.items()
-        if name.startswith(PREFIX) and not name.startswith(FOREIGN[0])
+        if name.startswith(PREFIX) and not _is_foreign(name)
     }
-    values.pop("agent", None)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -98,10 +94,14 @@ def current() -> Settings:
     return load()
 
 
+def _is_foreign(name: str) -> bool:
+    return name == MARK or name.startswith(INPUTS)
+
+
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known and not name.startswith(FOREIGN):
+        if name.startswith(PREFIX) and name not in known and not _is_foreign(name):
             raise ConfigurationError(
                 f"{name} is no setting.{did_you_mean(name, known)} Known: {', '.join(sorted(known))}."
             )

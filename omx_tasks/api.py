@@ -1,0 +1,110 @@
+"""The Python interface: build a graph, submit it, wait for it. Synchronous; one connection a process.
+
+>>> graph = Graph(name="clock", operations=[
+...     Operation(id="now", server="time", tool="get_current_time", arguments={"timezone": "UTC"}),
+... ])
+>>> graph.submit().wait().operations["now"].text  # doctest: +SKIP
+
+The cluster is the one of ``OMX_BROKER_URL``, else the one that ``omx up`` started on this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from omx_tasks import settings
+from omx_tasks.agents.registry import agents, broken_servers, catalogue
+from omx_tasks.celery import make_store
+from omx_tasks.errors import ConfigurationError, OmxError
+from omx_tasks.graph import model
+from omx_tasks.graph.checks import check
+from omx_tasks.graph.model import bind_inputs
+from omx_tasks.graph.plan import compile_plan
+from omx_tasks.results import joins
+from omx_tasks.runs.follow import Change, follow
+from omx_tasks.runs.submit import submit
+from omx_tasks.runs.view import RunView, read
+from omx_tasks.store.client import Store
+
+
+class Run:
+    """A run that was submitted; ``id`` finds it again, from any process."""
+
+    def __init__(self, run_id: str, store: Store | None = None) -> None:
+        self.id = run_id
+        self._store = store or default_store()
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id}>"
+
+    def status(self) -> RunView:
+        """Return the run as it is now."""
+        return read(self._store, self.id)
+
+    def changes(self, timeout: float | None = None) -> Iterator[Change]:
+        """Yield each change of state, from the run's beginning to its end."""
+        return follow(self._store, self.id, timeout=timeout)
+
+    def wait(self, timeout: float | None = None) -> RunView:
+        """Wait until the run is over and return it; raises `TimeoutError` after ``timeout`` seconds."""
+        for _ in self.changes(timeout):
+            pass
+        view = self.status()
+        if not view.over:
+            raise TimeoutError(f"run {self.id} was not over after {timeout} s; it goes on")
+        return view
+
+    def cancel(self) -> bool:
+        """End the run: what waits is not started any more. False when there is no such run."""
+        return bool(self._store.run(joins.cancel(self.id)))
+
+
+class Graph(model.Graph):
+    """Operations and what each needs, to be submitted."""
+
+    def submit(self, inputs: Mapping[str, Any] | None = None, *, store: Store | None = None) -> Run:
+        """Check the graph against what the agents offer, store it and start it.
+
+        Raises `GraphError` (nothing was queued) or `UnavailableError` (the cluster cannot be reached).
+        """
+        return submit_graph(store or default_store(), self, inputs or {})
+
+
+def submit_graph(
+    store: Store, graph: model.Graph, inputs: Mapping[str, Any], *, source: str = ""
+) -> Run:
+    """Check a graph against the agents of a cluster, and submit it."""
+    bound = bind_inputs(graph, inputs)
+    check_against_agents(store, graph, source=source)
+    keep = settings.current().keep_runs
+    return Run(submit(store, compile_plan(graph), bound, keep=keep), store)
+
+
+def check_against_agents(store: Store, graph: model.Graph, *, source: str = "") -> None:
+    """Raise `GraphError` or `ConfigurationError` where no agent could run the graph as it is."""
+    records = agents(store)
+    if not records:
+        raise ConfigurationError(
+            f"no agent is up on {store.address}: start one with `celery -A omx_tasks worker`"
+        )
+    offered = catalogue(store)
+    broken = broken_servers(records)
+    servers = {server for record in records for server in record.servers} | broken.keys()
+    check(graph, servers=servers, catalogue=offered, source=source)
+    for operation in graph.operations:
+        if operation.server in broken:
+            where = f"{source}: " if source else ""
+            raise ConfigurationError(
+                f"{where}operation {operation.id!r}: {broken[operation.server]}"
+            )
+
+
+@cache
+def default_store() -> Store:
+    """Return this process's client of the cluster in use."""
+    return make_store()
+
+
+__all__ = ["Graph", "OmxError", "Run", "submit_graph"]

@@ -1,0 +1,66 @@
+"""What happens in a run, as it happens: its stream, read from the start, however late one begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from omx_tasks.errors import NotFoundError
+from omx_tasks.store import keys
+from omx_tasks.store.client import Store
+
+#: Seconds that one request waits for news.
+BLOCK = 1.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """A new state of an operation, or of the run itself (``operation`` is empty). ``at`` is Unix seconds.
+
+    ``detail`` is the agent's name when an operation starts, and a JSON record when it ends.
+    """
+
+    at: float
+    operation: str
+    state: str
+    detail: str
+
+
+def follow(store: Store, run_id: str, *, timeout: float | None = None) -> Iterator[Change]:
+    """Yield every change of a run until it is over, or until ``timeout`` seconds have passed.
+
+    Raises `NotFoundError` where there is no such run.
+    """
+    stream, last = keys.stream(run_id), "0"
+    deadline = None if timeout is None else time.monotonic() + timeout
+    if not store.command(stream, "EXISTS", stream):
+        raise NotFoundError(
+            f"there is no run {run_id!r} (any more): `omx runs` lists those there are"
+        )
+    while deadline is None or time.monotonic() < deadline:
+        left = BLOCK if deadline is None else min(BLOCK, max(0.001, deadline - time.monotonic()))
+        wait = ("BLOCK", max(1, round(left * 1000)))
+        answer = store.command(stream, "XREAD", "COUNT", 1000, *wait, "STREAMS", stream, last)
+        for entry, fields in _entries(answer):
+            last = entry
+            change = _change(entry, fields)
+            yield change
+            if not change.operation and change.state != "running":
+                return
+
+
+def _entries(answer: object) -> Iterator[tuple[str, list[bytes]]]:
+    if isinstance(answer, dict):
+        for entries in answer.values():
+            for entry, fields in entries:
+                yield entry.decode(), fields
+
+
+def _change(entry: str, fields: list[bytes]) -> Change:
+    given = dict(zip(fields[0::2], fields[1::2], strict=True))
+    at = int(entry.partition("-")[0]) / 1000
+    operation, state, detail = (
+        given[name].decode() for name in (b"operation", b"state", b"record")
+    )
+    return Change(at, operation, state, detail)

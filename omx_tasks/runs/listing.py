@@ -1,0 +1,46 @@
+"""The runs that there are, newest first."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from omx_tasks.store import keys
+from omx_tasks.store.client import Store
+
+
+class RunLine(NamedTuple):
+    """A run on one line. ``created`` is Unix seconds; ``open`` counts operations that are not over."""
+
+    run: str
+    name: str
+    state: str
+    created: float
+    seconds: float
+    total: int
+    open: int
+
+
+def recent(store: Store, most: int) -> list[RunLine]:
+    """Return the newest runs that can still be looked at; forgotten ones leave the list."""
+    names = store.command(keys.runs(), "ZREVRANGE", keys.runs(), 0, most - 1)
+    ids = [name.decode() for name in names]
+    fields = ("name", "state", "created", "finished", "total", "open")
+    answers = store.commands([(keys.run(id_), ("HMGET", keys.run(id_), *fields)) for id_ in ids])
+    lines, gone = [], []
+    for run_id, values in zip(ids, answers, strict=True):
+        if values[0] is None:
+            gone.append(run_id)
+        else:
+            lines.append(_line(run_id, values))
+    if gone:
+        store.command(keys.runs(), "ZREM", keys.runs(), *gone)
+    return lines
+
+
+def _line(run_id: str, values: list[bytes]) -> RunLine:
+    name, state, created, finished, total, open_ = (value.decode() for value in values)
+    ended = float(finished) if finished else time.time()
+    return RunLine(
+        run_id, name, state, float(created), ended - float(created), int(total), int(open_)
+    )

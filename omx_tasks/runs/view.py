@@ -1,0 +1,130 @@
+"""A run as it can be seen: its state and, per operation, what is known; in the shape that ``--json`` prints."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from omx_tasks.errors import NotFoundError
+from omx_tasks.graph.stored import StoredPlan
+from omx_tasks.results import joins
+from omx_tasks.results.joins import OVER
+from omx_tasks.store.client import Store
+
+
+@dataclass(frozen=True)
+class OperationView:
+    """One operation, or one item of a foreach. Times are Unix seconds of the MCP call itself."""
+
+    state: str
+    attempts: int = 0
+    agent: str | None = None
+    started: float | None = None
+    finished: float | None = None
+    text: str | None = None
+    structured: Any = None
+    error: dict[str, str] | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the call took, or None when there was none."""
+        if self.started is None or self.finished is None:
+            return None
+        return self.finished - self.started
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run at one moment. An operation with a foreach is a list, once its items are known."""
+
+    run: str
+    name: str
+    state: str
+    created: float
+    seconds: float
+    operations: dict[str, OperationView | list[OperationView]] = field(default_factory=dict)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the run is over and everything that had to succeed did."""
+        return self.state == "succeeded"
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended."""
+        return self.state != "running"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that the command line prints."""
+        operations = {
+            name: [asdict(one) for one in view] if isinstance(view, list) else asdict(view)
+            for name, view in self.operations.items()
+        }
+        return {
+            "run": self.run,
+            "state": self.state,
+            "seconds": self.seconds,
+            "operations": operations,
+        }
+
+
+def read(store: Store, run_id: str) -> RunView:
+    """Read a run; raises `NotFoundError` where there is none of that id."""
+    answer = store.run(joins.read_run(run_id))
+    if not answer:
+        raise NotFoundError(
+            f"there is no run {run_id!r} (any more): `omx runs` lists those there are"
+        )
+    run, document, *rest = answer
+    about = _mapping(run)
+    plan = StoredPlan.parse(document)
+    reader = _Reader(plan, about["state"].decode(), *(_mapping(flat) for flat in rest))
+    created = float(about["created"])
+    finished = float(about["finished"]) if about["finished"] else time.time()
+    return RunView(
+        run_id,
+        about["name"].decode(),
+        about["state"].decode(),
+        created,
+        max(0.0, finished - created),
+        {name: reader.view(name) for name in plan.steps},
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    plan: StoredPlan
+    run_state: str
+    states: Mapping[str, bytes]
+    records: Mapping[str, bytes]
+    outputs: Mapping[str, bytes]
+    items: Mapping[str, bytes]
+
+    def view(self, name: str) -> OperationView | list[OperationView]:
+        count = self.items.get(name)
+        if count is not None and self.plan.steps[name].foreach is not None:
+            return [self._one(f"{name}[{index}]") for index in range(int(count))]
+        return self._one(name)
+
+    def _one(self, name: str) -> OperationView:
+        record = json.loads(self.records[name]) if name in self.records else {}
+        output = json.loads(self.outputs[name]) if name in self.outputs else {}
+        return OperationView(
+            self._state(name),
+            **record,
+            text=output.get("text"),
+            structured=output.get("structured"),
+        )
+
+    def _state(self, name: str) -> str:
+        state = self.states.get(name, b"waiting").decode()
+        if self.run_state == "cancelled" and state not in OVER and state != "running":
+            return "cancelled"
+        return state
+
+
+def _mapping(flat: list[bytes]) -> dict[str, bytes]:
+    return {name.decode(): value for name, value in zip(flat[0::2], flat[1::2], strict=True)}
