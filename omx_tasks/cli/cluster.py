@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 from pathlib import Path
 
 import click
@@ -36,21 +38,26 @@ def cluster() -> None:
 @click.option("--masters", type=int, help="Masters.  [default: 3, or what the cluster has]")
 @click.option("--replicas", type=int, help="Replicas a master.  [default: 1, or what it has]")
 @click.option("--port", type=int, help="First of the ports in a row.  [default: free ones]")
+@click.option("--foreground", is_flag=True, help="Stay until Ctrl-C, and stop the cluster then.")
 @_directory_option
 @_json_option
 def up(
     masters: int | None,
     replicas: int | None,
     port: int | None,
+    foreground: bool,
     directory: Path | None,
     as_json: bool,
 ) -> None:
     """Start the cluster, made where there is none, and return when it is ready."""
     folder = directory or default_directory()
     embedded = _wanted(folder, masters, replicas, port)
-    embedded.up()
+    embedded.up(bound=foreground)
     status = embedded.status()
     _show(status, as_json)
+    if foreground:
+        _stay(embedded)
+        return
     if not as_json:
         where = f" --dir {folder}" if directory else ""
         click.echo(f"\nThe nodes run on in the background. Broker URL:\n\n  {status.url}\n")
@@ -99,6 +106,16 @@ def default_directory() -> Path:
     """Return the folder of the cluster where none is named."""
     home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(home) / "omx" / "cluster"
+
+
+def _stay(embedded: EmbeddedCluster) -> None:
+    """Wait for Ctrl-C or SIGTERM, then stop the cluster."""
+    asked = threading.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, lambda *_: asked.set())
+    click.echo("Ctrl-C stops the cluster.")
+    asked.wait()
+    embedded.down()
 
 
 def _wanted(
