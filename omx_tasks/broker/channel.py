@@ -7,16 +7,18 @@ process hears (Celery's remote control and events), and keeps nothing for those 
 
 from __future__ import annotations
 
-import time
 from base64 import b64encode
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from kombu.transport import virtual
-from kombu.utils.json import dumps, loads
+from kombu.transport.base import to_rabbitmq_queue_arguments
+from kombu.utils.json import dumps
 
 from omx_tasks.broker import queues
+from omx_tasks.broker.batch import PublishBatch
+from omx_tasks.broker.bindings import Binding, Bindings, binding_of
 from omx_tasks.broker.leases import Leases
 from omx_tasks.broker.poller import Poller, readable
 from omx_tasks.broker.queues import Held, Posting
@@ -24,11 +26,6 @@ from omx_tasks.priorities import Priority
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 from omx_tasks.store.courier import Courier
-
-#: Seconds for which a publisher believes the bindings that it read, while they lead somewhere.
-BINDINGS_FRESH = 10.0
-
-Binding = tuple[str, str, str]
 
 
 class _Tag(str):
@@ -42,6 +39,7 @@ class Channel(virtual.Channel):
 
     QoS = Leases
     supports_fanout = True
+    supports_batch_publish = True
     do_restore = True
     body_encoding = None
     default_priority = Priority.P2
@@ -57,8 +55,9 @@ class Channel(virtual.Channel):
         self.store: Store = connection.store
         self.courier: Courier = connection.courier
         self.poller: Poller = connection.poller
-        self._broadcast_queues: dict[str, str] = {}
-        self._bindings: dict[str, tuple[float, list[Binding]]] = {}
+        self.bindings: Bindings = connection.bindings
+        #: Queue → the fan-out exchange that it is bound to; the same for all channels of a connection.
+        self._broadcast_queues: dict[str, str] = connection.broadcast_queues
 
     def __repr__(self) -> str:
         return f"<Channel {self.channel_id} {self.qos!r}>"
@@ -90,20 +89,38 @@ class Channel(virtual.Channel):
                 return body.decode(), None
             except UnicodeDecodeError:
                 return b64encode(body).decode(), "base64"
-        return super().encode_body(body, encoding)
+        encoded: tuple[Any, str | None] = super().encode_body(body, encoding)
+        return encoded
 
-    def _put(self, queue: str, message: Any, **_kwargs: Any) -> None:
-        """Store one message; when this returns, the cluster has it."""
-        self.store.run(queues.publish(queue, [posting(message)]))
+    def _put(
+        self, queue: str, message: Any, batch: PublishBatch | None = None, **_kwargs: Any
+    ) -> None:
+        """Store one message (when this returns, the cluster has it), or add it to a batch."""
+        if self.bindings.lapses(queue) and not self._has_queue(queue):
+            self._forget_bindings(queue, message["properties"]["delivery_info"]["exchange"])
+        elif batch is not None:
+            batch.add(queue, posting(message))
+        else:
+            self.store.run(queues.publish(queue, [posting(message)]))
 
-    def _put_fanout(self, exchange: str, message: Any, routing_key: str, **_kwargs: Any) -> None:
+    def create_publish_batch(self, max_size: int) -> PublishBatch:
+        """Return what gathers a producer's messages until it is flushed."""
+        return PublishBatch(self, max_size)
+
+    def _put_fanout(self, exchange: str, message: Any, *_args: Any, **_kwargs: Any) -> None:
         channel = keys.broadcast(exchange)
         self.store.command(channel, "SPUBLISH", channel, dumps(message))
 
     # --- queues and bindings ------------------------------------------------------------------------
 
+    def prepare_queue_arguments(self, arguments: Any, **kwargs: Any) -> Any:
+        """Translate kombu's ``expires`` (s) and the like to the ``x-…`` arguments of AMQP."""
+        return to_rabbitmq_queue_arguments(arguments or {}, **kwargs)
+
     def _new_queue(self, queue: str, arguments: Any = None, **_kwargs: Any) -> None:
         expires = int((arguments or {}).get("x-expires") or 0)
+        if expires:
+            self.connection.lapsing_queues.add(queue)
         self.store.run(queues.declare(queue, expires=expires))
         self.store.command(keys.queue_names(), "SADD", keys.queue_names(), queue)
 
@@ -114,23 +131,41 @@ class Channel(virtual.Channel):
         if self.typeof(exchange).type == "fanout":
             self._broadcast_queues[queue] = exchange
             return
-        binding = dumps([routing_key or "", getattr(pattern, "pattern", pattern) or "", queue])
-        self.store.command(keys.bindings(exchange), "SADD", keys.bindings(exchange), binding)
-        self._bindings.pop(exchange, None)
+        lapses = queue in self.connection.lapsing_queues
+        self.bindings.add(exchange, binding_of(routing_key, pattern, queue), lapses=lapses)
+
+    def queue_unbind(
+        self,
+        queue: str,
+        exchange: str = "",
+        routing_key: str = "",
+        arguments: Any = None,
+        **_k: Any,
+    ) -> None:
+        """Undo a binding."""
+        self.state.binding_delete(queue, exchange, routing_key)
+        meta = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
+        self.bindings.remove(exchange, binding_of(*meta))
+
+    def _forget_bindings(self, queue: str, exchange: str) -> None:
+        for binding in self.bindings.read(exchange):
+            if binding[2] == queue:
+                self.bindings.remove(exchange, binding)
+
+    def exchange_delete(self, exchange: str, **_kwargs: Any) -> None:
+        """Forget an exchange and its bindings; the queues stay."""
+        self.bindings.remove_exchange(exchange)
+        self.state.exchanges.pop(exchange, None)
 
     def get_table(self, exchange: str) -> list[Binding]:
         """Return an exchange's bindings ``(routing key, pattern, queue)`` as stored now."""
-        members = self.store.command(keys.bindings(exchange), "SMEMBERS", keys.bindings(exchange))
-        table = [tuple(loads(member)) for member in members]
-        self._bindings[exchange] = (time.monotonic() + BINDINGS_FRESH, table)
-        return table
+        return self.bindings.read(exchange)
 
     def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
         """Find the queues for a routing key; a miss is believed only when freshly read."""
         if exchange and self.typeof(exchange).type == "direct":
-            fresh_until, table = self._bindings.get(exchange, (0.0, []))
-            found = [queue for key, _, queue in table if key == routing_key]
-            if found and time.monotonic() < fresh_until:
+            found = self.bindings.recall(exchange, routing_key)
+            if found:
                 return found
         return list(super()._lookup(exchange, routing_key, default))
 
@@ -140,15 +175,22 @@ class Channel(virtual.Channel):
     def _purge(self, queue: str) -> int:
         return int(self.store.run(queues.purge(queue)))
 
+    def queue_delete(
+        self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any
+    ) -> None:
+        """Remove a queue with all in it, whoever declared it."""
+        if if_empty and self._size(queue):
+            return
+        super().queue_delete(queue, if_unused=if_unused, **kwargs)
+        self._broadcast_queues.pop(queue, None)
+        self.connection.lapsing_queues.discard(queue)
+        self.store.run(queues.delete(queue))
+        self.store.command(keys.queue_names(), "SREM", keys.queue_names(), queue)
+
     def _delete(
         self, queue: str, exchange: str, routing_key: str, pattern: Any, *_a: Any, **_k: Any
     ) -> None:
-        self._broadcast_queues.pop(queue, None)
-        binding = dumps([routing_key or "", getattr(pattern, "pattern", pattern) or "", queue])
-        self.store.command(keys.bindings(exchange), "SREM", keys.bindings(exchange), binding)
-        self._bindings.pop(exchange, None)
-        self.store.run(queues.delete(queue))
-        self.store.command(keys.queue_names(), "SREM", keys.queue_names(), queue)
+        self.bindings.remove(exchange, binding_of(routing_key, pattern, queue))
 
     # --- consuming ----------------------------------------------------------------------------------
 
@@ -178,7 +220,7 @@ class Channel(virtual.Channel):
         else:
             self.poller.cancel(queue)
 
-    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
+    def _get(self, queue: str, **_kwargs: Any) -> dict[str, Any]:
         token = uuid4().hex
         call = queues.claim(queue, token, most=1, lease=self.lease, deliveries=self.most_deliveries)
         got = queues.claimed(self.store.run(call))

@@ -79,7 +79,7 @@ class Leases:
             self.reject(tag, requeue=True)
         return []
 
-    def restore_unacked_once(self, stderr: Any = None) -> None:
+    def restore_unacked_once(self, **_kwargs: Any) -> None:
         """Give everything back, at the end of the channel."""
         self.restore_unacked()
 

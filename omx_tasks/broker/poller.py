@@ -11,6 +11,9 @@ A queue that a channel consumes is in one of these states::
 *quiet* costs nothing: the queue's doorbell (a sharded channel, on the same link) says when it stops being
 empty. Rings may be lost with a connection, so every subscription is followed by a claim, and a slow poll stands
 behind. A claim's answer also says when the next delayed message or ended lease is due; the queue is hungry then.
+
+A channel's room is shared among its hungry queues, and each that was asked goes to the end of the line, so that a queue
+with a backlog does not starve the others.
 """
 
 from __future__ import annotations
@@ -28,9 +31,10 @@ from kombu.utils.json import loads
 from omx_tasks.broker import queues
 from omx_tasks.broker.queues import Claimed, Delivery, Held
 from omx_tasks.store import keys
-from omx_tasks.store.client import PASSING, Store, redirected
+from omx_tasks.store.client import Store
 from omx_tasks.store.link import Link, ReplyError
 from omx_tasks.store.links import Links
+from omx_tasks.store.requests import PASSING, redirected
 from omx_tasks.store.scripts import Call
 from omx_tasks.store.topology import slot_of
 
@@ -45,6 +49,8 @@ SLOW_POLL = 5.0
 PATIENCE = 0.1
 #: Seconds between two looks at the clock.
 TICK = 0.25
+#: Seconds that closing waits for claims under way, to give back what they get.
+LAST_ANSWERS = 1.0
 
 
 @dataclass(eq=False)
@@ -79,9 +85,13 @@ class Poller:
         self._deliver = deliver
         self._consumptions: dict[str, Consumption] = {}
         self._listeners: dict[str, set[str]] = defaultdict(set)
+        self._leaving: set[Consumption] = set()
         self._delivered = 0
         self._starved = False
         self._hub: Any = None
+        self._ticking: Any = None
+        self._alarm: Any = None
+        self._alarm_at = 0.0
         self._slow_poll_at = 0.0
         self._links = Links(
             store,
@@ -107,8 +117,11 @@ class Poller:
 
     def cancel(self, queue: str) -> None:
         """Stop claiming from a queue; what an unanswered claim gets is given back when it comes."""
-        if self._consumptions.pop(keys.bell(queue), None):
+        consumption = self._consumptions.pop(keys.bell(queue), None)
+        if consumption is not None:
             self._links.unwant(keys.bell(queue))
+            if consumption.link is not None:
+                self._leaving.add(consumption)
 
     def listen(self, exchange: str, queue: str) -> None:
         """Deliver the broadcasts of an exchange to a queue of this process."""
@@ -129,7 +142,7 @@ class Poller:
         self._hub = hub
         self._links.register(hub)
         hub.on_tick.add(self.tick)
-        hub.call_repeatedly(TICK, self.tick)
+        self._ticking = hub.call_repeatedly(TICK, self.tick)
 
     def drain(self, timeout: float | None) -> None:
         """Without an event loop: wait for messages and deliver them; `TimeoutError` when none came in time."""
@@ -139,10 +152,11 @@ class Poller:
             self.tick()
             if self._delivered > before:
                 return
-            left = TICK if deadline is None else deadline - time.monotonic()
-            if left <= 0:
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
                 raise TimeoutError("timed out")
-            self._links.wait(min(left, TICK))
+            until = min(now + TICK, deadline or now + TICK, self._next_due() or now + TICK)
+            self._links.wait(max(0.0, until - now))
 
     def capacity_freed(self) -> None:
         """A message is done with: if a claim waited for room, make it now; from any thread."""
@@ -163,23 +177,43 @@ class Poller:
             consumption.hungry |= slow
             if consumption.hungry and consumption.link is None:
                 hungry[consumption.channel].append(consumption)
+        starved = False
+        self._starved = bool(hungry)  # an ack from now on wakes us
         for channel, group in hungry.items():
-            self._ask_channel(channel, group)
+            starved |= not self._ask_channel(channel, group)
+        self._starved &= starved
+        self._set_alarm(now)
+
+    def _next_due(self) -> float | None:
+        dues = [c.due for c in self._consumptions.values() if c.due is not None]
+        return min(dues, default=None)
+
+    def _set_alarm(self, now: float) -> None:
+        """Have the event loop look at the clock when the next message is due, not a tick later."""
+        due = self._next_due()
+        if self._hub is None or due is None or now < self._alarm_at <= due:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = due
+        self._alarm = self._hub.call_later(max(0.0, due - now), self.tick)
 
     # --- claims -------------------------------------------------------------------------------------
 
-    def _ask_channel(self, channel: Channel, group: list[Consumption]) -> None:
-        """Share a channel's room among its hungry queues."""
+    def _ask_channel(self, channel: Channel, group: list[Consumption]) -> bool:
+        """Share a channel's room among its hungry queues; False when it did not suffice for all."""
         under_way = [c.most for c in self._consumptions.values() if c.channel is channel and c.link]
         room = channel.room() - sum(under_way)
         for position, consumption in enumerate(group):
-            if room <= 0:
-                self._starved = True
-                return
+            if room <= 0 and not consumption.token:
+                return False
             link = self._links.of(consumption.slot)
             if link is not None:
                 share = -(-room // (len(group) - position))
                 room -= self._ask(consumption, link, share)
+                bell = keys.bell(consumption.queue)
+                self._consumptions[bell] = self._consumptions.pop(bell)
+        return True
 
     def _ask(self, consumption: Consumption, link: Link, most: int) -> int:
         if not consumption.token:
@@ -207,11 +241,16 @@ class Poller:
         token, consumption.token, consumption.link = consumption.token, "", None
         got = queues.claimed(reply)
         self._plan_next(consumption, got)
-        if self._consumptions.get(keys.bell(consumption.queue)) is not consumption:
-            self._give_back(consumption, got, token)
-            return
+        self._leaving.discard(consumption)
         for delivery in got.deliveries:
-            self._hand_over(consumption, delivery, token)
+            consumption.channel.qos.hold(consumption.queue, Held(delivery.id, token))
+        for position, delivery in enumerate(got.deliveries):
+            try:
+                self._hand_over(consumption, delivery)
+            except BaseException:
+                for rest in got.deliveries[position + 1 :]:
+                    consumption.channel.qos.reject(rest.id, requeue=True)
+                raise
 
     def _plan_next(self, consumption: Consumption, got: Claimed) -> None:
         if got.left:
@@ -224,6 +263,7 @@ class Poller:
             self._send(consumption, link, consumption.asked.by_text())
             return
         consumption.link = None
+        self._leaving.discard(consumption)
         if reply.code == "MOVED":
             self._store.topology.moved(consumption.slot, redirected(reply))
             consumption.hungry = True
@@ -235,26 +275,23 @@ class Poller:
             logger.error("a claim from %s was refused: %s", consumption.queue, reply)
             consumption.due += 1.0
 
-    def _hand_over(self, consumption: Consumption, delivery: Delivery, token: str) -> None:
-        channel, queue = consumption.channel, consumption.queue
-        channel.qos.hold(queue, Held(delivery.id, token))
+    def _hand_over(self, consumption: Consumption, delivery: Delivery) -> None:
+        """Deliver a message that is held; give it back if its consumer was cancelled meanwhile."""
+        qos, queue = consumption.channel.qos, consumption.queue
+        if self._consumptions.get(keys.bell(queue)) is not consumption:
+            qos.reject(delivery.id, requeue=True)
+            return
         self._delivered += 1
         self._deliver(readable(delivery), queue)
         if consumption.no_ack:
-            channel.qos.ack(delivery.id)
-
-    def _give_back(self, consumption: Consumption, got: Claimed, token: str) -> None:
-        """The consumer was cancelled while its claim was under way."""
-        qos = consumption.channel.qos
-        for delivery in got.deliveries:
-            qos.hold(consumption.queue, Held(delivery.id, token))
-            qos.reject(delivery.id, requeue=True)
+            qos.ack(delivery.id)
 
     def _dropped(self, link: Link) -> None:
         """Claims without an answer are asked again with their token, wherever the queue is then."""
         for consumption in self._consumptions.values():
             if consumption.link is link:
                 consumption.link, consumption.hungry = None, True
+        self._leaving = {c for c in self._leaving if c.link is not link}
 
     # --- pushes -------------------------------------------------------------------------------------
 
@@ -271,9 +308,15 @@ class Poller:
             self._deliver(loads(payload), queue)
 
     def close(self) -> None:
-        """Close every link."""
+        """Wait for the answers to cancelled claims, then close every link."""
+        deadline = time.monotonic() + LAST_ANSWERS
+        while self._leaving and time.monotonic() < deadline:
+            self._links.wait(deadline - time.monotonic())
         if self._hub is not None:
             self._hub.on_tick.discard(self.tick)
+            for entry in (self._ticking, self._alarm):
+                if entry is not None:
+                    entry.cancel()
         self._links.close()
 
 

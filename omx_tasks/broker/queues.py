@@ -36,7 +36,7 @@ class Delivery(NamedTuple):
     """A claimed message; ``count`` says how often it has been delivered, this time included."""
 
     id: str
-    count: int
+    count: int  # type: ignore[assignment]
     body: bytes
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, virtual
 
+from omx_tasks.broker.bindings import Bindings
 from omx_tasks.broker.channel import Channel
 from omx_tasks.broker.poller import Poller
 from omx_tasks.errors import UnavailableError
@@ -33,7 +34,9 @@ class Transport(virtual.Transport):
     connection_errors = (UnavailableError, LinkError, OSError)
     channel_errors = (*virtual.Transport.channel_errors, StoreError)
     implements = virtual.Transport.implements.extend(
-        asynchronous=True, exchange_type=frozenset({"direct", "topic", "fanout"})
+        asynchronous=True,
+        batch_publish=True,
+        exchange_type=frozenset({"direct", "topic", "fanout"}),
     )
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
@@ -45,6 +48,9 @@ class Transport(virtual.Transport):
         self.store = Store(url, timeout=float(options.get("timeout", 30.0)))
         self.courier = Courier(self.store, name="acks")
         self.poller = Poller(self.store, self._deliver)
+        self.bindings = Bindings(self.store)
+        self.broadcast_queues: dict[str, str] = {}
+        self.lapsing_queues: set[str] = set()
         self._renewing = False
 
     def driver_version(self) -> str:
@@ -69,11 +75,11 @@ class Transport(virtual.Transport):
         for channel in list(self.channels):
             yield from channel.qos.renewals()
 
-    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ARG002
         """Let Celery's event loop drive the poller."""
         self.poller.register(loop)
 
-    def drain_events(self, connection: Any, timeout: float | None = None, **_kwargs: Any) -> None:
+    def drain_events(self, _connection: Any, timeout: float | None = None, **_kwargs: Any) -> None:
         """Wait for messages without an event loop; `TimeoutError` when none came in ``timeout`` seconds."""
         self.poller.drain(timeout)
 
@@ -84,7 +90,7 @@ class Transport(virtual.Transport):
         self.courier.stop()
         self.store.close()
 
-    def verify_connection(self, connection: Any) -> bool:
+    def verify_connection(self, connection: Any) -> bool:  # noqa: ARG002
         """Whether the connection can be used."""
         return True
 

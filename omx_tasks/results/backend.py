@@ -5,7 +5,9 @@ overwritten by a repeated delivery. Whoever waits hears it through the `Listener
 
 The backend is also where an operation of a graph is finished when it ran through Celery's own tracer (prefork,
 threads, solo): its message carries a marker as its chord, Celery calls `on_chord_part_return` once at the end of
-each such task, and that is handed to ``part_returned``, which the composition root sets. Ordinary chords are Celery's own.
+each such task, and that is handed to ``part_returned``, which the composition root sets. Ordinary chords are Celery's
+own, but for the count: a part has a number, which it keeps when it is told again, so that a redelivered part neither
+completes a chord too early nor publishes its body twice.
 """
 
 from __future__ import annotations
@@ -14,90 +16,24 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from celery import states
-from celery.backends.asynchronous import AsyncBackendMixin, BaseResultConsumer
+from celery.backends.asynchronous import AsyncBackendMixin
 from celery.backends.base import BaseKeyValueStoreBackend
 from celery.exceptions import BackendStoreError
 from kombu.utils.encoding import bytes_to_str
 
 from omx_tasks.errors import UnavailableError
-from omx_tasks.results.listener import Listener
+from omx_tasks.results.consumer import ResultConsumer
 from omx_tasks.store.address import Address
 from omx_tasks.store.client import Store, StoreError
-from omx_tasks.store.link import LinkError
 from omx_tasks.store.scripts import Call, script
 
 #: What an operation's message has as its chord: it says "count me in", the run's data say where.
 MARKER = {"task": "omx.join", "args": [], "kwargs": {}, "options": {}, "chord_size": 0}
 
+#: Seconds for which a finished chord is remembered, so that a part that is told again is not taken for a new one's.
+CHORD_REMEMBERED = 3600
+
 PartReturned = Callable[[Any, str, Any], None]
-
-
-class ResultConsumer(BaseResultConsumer):
-    """Lets threads wait for results that the listener hears."""
-
-    _connection_errors = (UnavailableError, LinkError)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._wanted: set[str] = set()
-        self._make()
-
-    def _make(self) -> None:
-        self._listener = Listener(self.backend.store, self._came)
-        self._news = threading.Condition()
-
-    def start(self, initial_task_id: str, **_kwargs: Any) -> None:
-        """Begin with one task."""
-        self.consume_from(initial_task_id)
-
-    def on_after_fork(self) -> None:
-        """A thread does not survive a fork: begin anew."""
-        self._wanted.clear()
-        self._make()
-
-    def stop(self) -> None:
-        """Stop listening."""
-        self._listener.stop()
-
-    def drain_events(self, timeout: float | None = None) -> None:
-        """Wait until any result came, at most ``timeout`` seconds."""
-        with self._news:
-            self._news.wait(1.0 if timeout is None else timeout)
-
-    def consume_from(self, task_id: str) -> None:
-        """Hear this task's result."""
-        key = self._key(task_id)
-        if key not in self._wanted:
-            self._wanted.add(key)
-            self._listener.want(key)
-
-    def cancel_for(self, task_id: str) -> None:
-        """Stop hearing this task."""
-        key = self._key(task_id)
-        if key in self._wanted:
-            self._wanted.discard(key)
-            self._listener.unwant(key)
-
-    def on_wait_for_pending(self, result: Any, timeout: float | None = None, **kwargs: Any) -> None:
-        """Take what is there already, before anything is waited for."""
-        for meta in result._iter_meta(**kwargs):
-            if meta is not None:
-                self.on_state_change(meta, None)
-
-    def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
-        """Hand a result to who waits for it; a finished task needs no more listening."""
-        super().on_state_change(meta, message)
-        if meta["status"] in states.READY_STATES:
-            self.cancel_for(meta["task_id"])
-
-    def _came(self, _key: str, value: bytes) -> None:
-        with self._news:
-            self.on_state_change(self.backend.decode_result(value), None)
-            self._news.notify_all()
-
-    def _key(self, task_id: str) -> str:
-        return bytes_to_str(self.backend.get_key_for_task(task_id))
 
 
 class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
@@ -113,8 +49,10 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
 
     def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
         super().__init__(app=app, url=url, **kwargs)
+        self.thread_safe = True  # one listener for all threads
         self.address = Address.parse(url or "")
         self.store = Store(self.address)
+        self._counting = threading.local()
         self.result_consumer = self.ResultConsumer(
             self, self.app, self.accept, self._pending_results, self._pending_messages
         )
@@ -126,7 +64,7 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
     def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         return super().__reduce__(args, {**(kwargs or {}), "url": self.url})
 
-    def on_task_call(self, producer: Any, task_id: str) -> None:
+    def on_task_call(self, _producer: Any, task_id: str) -> None:
         """Start to listen before the task can be done."""
         if not self.app.conf.task_always_eager:
             self.result_consumer.consume_from(task_id)
@@ -149,14 +87,17 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         self._tell(key, value, keep_success=False)
 
     def delete(self, key: Any) -> None:
-        """Remove a value."""
+        """Remove a value; of a chord, the mark that it is over stays for a while."""
         name = bytes_to_str(key)
-        self.store.command(name, "DEL", name)
+        if getattr(self._counting, "part", None) and name == self._counting.key:
+            self.store.run(Call(script("chord_over_1"), (name,), (CHORD_REMEMBERED,)))
+        else:
+            self.store.command(name, "DEL", name)
 
     def incr(self, key: Any) -> int:
-        """Count one up."""
+        """Count a chord's part that returned: its number."""
         name = bytes_to_str(key)
-        return int(self.store.command(name, "INCR", name))
+        return int(self.store.run(Call(script("chord_1"), (name,), (self._counting.part,))))
 
     def expire(self, key: Any, value: int | None) -> None:
         """Let a key go after so many seconds (None or 0: keep it)."""
@@ -196,7 +137,15 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
             if self.part_returned is not None:
                 self.part_returned(request, state, result)
             return
-        super().on_chord_part_return(request, state, result, **kwargs)
+        if not request.group:
+            return
+        self._counting.part = request.id
+        self._counting.key = bytes_to_str(self.get_key_for_chord(request.group))
+        try:
+            if self.incr(self._counting.key):
+                super().on_chord_part_return(request, state, result, **kwargs)
+        finally:
+            self._counting.part = None
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Whether storing may be tried again: every script here comes to the same when it runs twice."""

@@ -2,13 +2,13 @@
 
 Everything of a run lives in one slot, so each step is one script: an operation's outcome is stored, counted into
 every join that it is part of, and the operations that it made ready are written to the run's outbox, all
-at once. They stay there until an agent starts them: a crash between two steps leaves them to be found (`overdue`).
+at once. They stay there until they are over: a crash between two steps leaves them to be found (`overdue`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ OVER = frozenset({"succeeded", "failed", "unknown", "skipped", "cancelled"})
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one operation ended. Times are Unix seconds of the MCP call itself."""
+    """How one operation ended. Times are Unix seconds of the MCP call itself, ``output`` is its value as JSON."""
 
     state: str
     attempts: int = 0
@@ -31,16 +31,12 @@ class Outcome:
     started: float | None = None
     finished: float | None = None
     error: dict[str, str] | None = None
-    value: Mapping[str, Any] | None = None
+    output: str = ""
 
     def record(self) -> str:
-        """Return all but the value, as JSON."""
+        """Return all but state and output, as JSON."""
         fields = ("attempts", "agent", "started", "finished", "error")
         return json.dumps({name: getattr(self, name) for name in fields})
-
-    def output(self) -> str:
-        """Return the value as JSON, or an empty text."""
-        return json.dumps(self.value) if self.value is not None else ""
 
 
 @dataclass(frozen=True)
@@ -78,9 +74,10 @@ def read_plan(run_id: str) -> Call:
     return Call(script("read_plan_1"), keys.run_keys(run_id))
 
 
-def start(run_id: str, operation: str, agent: str, references: Sequence[str]) -> Call:
-    """Say that an agent begins; read the answer with `started`."""
-    return Call(script("start_1"), keys.run_keys(run_id), (operation, agent, *references))
+def start(run_id: str, operation: str, agent: str, token: str, references: Sequence[str]) -> Call:
+    """Say that an agent begins; read the answer with `started`. ``token`` names the delivery: each is an attempt."""
+    arguments = (operation, agent, token, *references)
+    return Call(script("start_1"), keys.run_keys(run_id), arguments)
 
 
 def started(answer: Sequence[Any], references: Sequence[str]) -> Start:
@@ -95,7 +92,7 @@ def started(answer: Sequence[Any], references: Sequence[str]) -> Start:
 
 def finish(run_id: str, operation: str, outcome: Outcome, *, goes_on: bool) -> Call:
     """Write an outcome; answers the ids that it made ready."""
-    arguments = (operation, outcome.state, int(goes_on), outcome.record(), outcome.output())
+    arguments = (operation, outcome.state, int(goes_on), outcome.record(), outcome.output)
     return Call(script("finish_1"), keys.run_keys(run_id), arguments)
 
 
@@ -111,7 +108,7 @@ def cancel(run_id: str) -> Call:
 
 
 def overdue(run_id: str, *, age: float, most: int = 1000) -> Call:
-    """Find what has been ready for ``age`` seconds and is not started; answers [state, id, …]."""
+    """Find what was last looked after ``age`` seconds ago and is not over; answers [state, id, …]."""
     return Call(script("overdue_1"), keys.run_keys(run_id), (round(age * 1000), most))
 
 

@@ -25,7 +25,8 @@ class Node(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,9 @@ def mask(url: str) -> str:
 
 
 def _node(text: str, url: str) -> Node:
-    host, _, port = text.rpartition(":")
-    if not host:
-        return Node(text, DEFAULT_PORT)
+    host, separator, port = text.rpartition(":")
+    if not separator or text.endswith("]"):
+        return Node(text.strip("[]"), DEFAULT_PORT)
     if not port.isdigit() or not 0 < int(port) < 65536:
         raise ConfigurationError(f"{mask(url)!r}: {text!r} has no valid port (1 to 65535).")
     return Node(host.strip("[]"), int(port))

@@ -4,6 +4,8 @@ Every process has its own `Store`; links are made after a fork, never shared ove
 CLUSTERDOWN, READONLY, LOADING and a broken connection are ordinary weather: the request is
 sent again, with the slot table learned anew, until ``timeout`` seconds are over. A request can therefore run twice,
 so everything that is sent here must come to the same when it does; the scripts are written that way.
+
+Requests for several nodes are under way at once: a node that hangs costs one attempt, not the others' answers.
 """
 
 from __future__ import annotations
@@ -13,37 +15,20 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from omx_tasks.errors import OmxError, UnavailableError
 from omx_tasks.store.address import Address, Node
 from omx_tasks.store.link import Command, Link, LinkError, ReplyError
+from omx_tasks.store.requests import Request
 from omx_tasks.store.scripts import Call
-from omx_tasks.store.topology import Topology, slot_of
+from omx_tasks.store.topology import Topology
 
-#: Answers that say "not here" or "not now", and are worth another try.
-PASSING = frozenset(
-    {"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS"}
-)
-_PAUSE = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
+_PAUSE = (0.0, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
 class StoreError(OmxError):
     """The cluster refused a request for good (out of memory, no permission, a broken script)."""
-
-
-@dataclass(slots=True)
-class _Request:
-    """One request on its way: what to send, where, and what came of it."""
-
-    key: str
-    slot: int
-    command: Command
-    call: Call | None = None
-    asking: Node | None = None
-    reply: Any = None
-    done: bool = False
 
 
 class Store:
@@ -73,108 +58,117 @@ class Store:
 
     def run_many(self, calls: Sequence[Call], *, timeout: float | None = None) -> list[Any]:
         """Call many scripts, pipelined per node; an error stands in its place in the answer."""
-        requests = [
-            _Request(call.keys[0], slot_of(call.keys[0]), call.by_digest(), call) for call in calls
-        ]
-        return self._carry(requests, timeout)
+        return self._carry([Request.of(call) for call in calls], timeout)
 
     def command(self, key: str, *command: Any, timeout: float | None = None) -> Any:
         """Send a plain command to the node that owns ``key``; raises as `run` does."""
-        return _raised(self._carry([_Request(key, slot_of(key), command)], timeout)[0])
+        return _raised(self._carry([Request.plain(key, command)], timeout)[0])
 
     def commands(
         self, commands: Sequence[tuple[str, Command]], *, timeout: float | None = None
     ) -> list[Any]:
         """Send many ``(key, command)``, pipelined per node; raises the first error."""
-        requests = [_Request(key, slot_of(key), command) for key, command in commands]
+        requests = [Request.plain(key, command) for key, command in commands]
         return [_raised(reply) for reply in self._carry(requests, timeout)]
 
     def ping(self, timeout: float) -> None:
         """Make sure that the cluster can be reached within ``timeout`` seconds."""
+        self._notice_fork()
         self.topology.refresh(timeout)
 
-    def _carry(self, requests: list[_Request], timeout: float | None) -> list[Any]:
+    def _carry(self, requests: list[Request], timeout: float | None) -> list[Any]:
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
-        reason = "no try was made"
-        for attempt in range(1_000_000):
-            todo = [request for request in requests if not request.done]
-            if not todo:
-                return [request.reply for request in requests]
-            if time.monotonic() >= deadline:
-                raise UnavailableError(
-                    f"{self.address} did not confirm a request in time ({reason}); "
-                    "it may have been stored all the same."
-                )
-            time.sleep(_PAUSE[min(attempt, len(_PAUSE) - 1)])
-            reason = self._try(todo, deadline) or reason
-        raise AssertionError("unreachable")
+        reason: str | None = None
+        todo, attempt = requests, 0
+        while todo:
+            if attempt and time.monotonic() >= deadline:
+                raise self.unconfirmed(reason)
+            if pause := _PAUSE[min(attempt, len(_PAUSE) - 1)]:
+                time.sleep(pause)
+            reason = self.try_once(todo, deadline) or reason
+            todo = [request for request in todo if not request.done]
+            attempt += 1
+        return [request.reply for request in requests]
 
-    def _try(self, requests: list[_Request], deadline: float) -> str | None:
-        """Send what is not done; return the last reason why something still is not."""
-        reason = None
-        for node, group in self._by_node(requests, deadline).items():
-            try:
-                self._exchange(node, group, deadline)
-            except LinkError as error:
-                reason = str(error)
-                self._forget(node)
-        pending = [request for request in requests if not request.done]
-        for request in pending:
-            if isinstance(request.reply, ReplyError):
-                reason = str(request.reply)
-        if pending and not all(request.asking for request in pending):
+    def unconfirmed(self, reason: str | None) -> UnavailableError:
+        """Return the error of a request that was not confirmed before its deadline."""
+        if not self.topology.version and reason:
+            return UnavailableError(reason)  # nothing was sent
+        return UnavailableError(
+            f"{self.address} did not confirm a request in time ({reason or 'no node answered'}); "
+            "it may have been stored all the same."
+        )
+
+    # --- one try ------------------------------------------------------------------------------------
+
+    def try_once(self, requests: list[Request], deadline: float) -> str | None:
+        """Send each request once; return a reason why something is not done, or None."""
+        self._notice_fork()
+        deadline = min(deadline, time.monotonic() + self.attempt)
+        reason = self._exchange(self._by_node(requests, deadline), deadline)
+        left = [request for request in requests if not request.done]
+        if not left:
+            return None
+        refusals = [str(r.reply) for r in left if isinstance(r.reply, ReplyError)]
+        lost = any(request.lost for request in left)
+        unreachable = self._refresh(deadline) if lost else None
+        return unreachable or (refusals[-1] if refusals else reason)
+
+    def _by_node(self, requests: list[Request], deadline: float) -> dict[Node, list[Request]]:
+        owner = self.topology.owner
+        if any(owner(request.slot) is None for request in requests):
             self._refresh(deadline)
-        return reason
-
-    def _by_node(self, requests: list[_Request], deadline: float) -> dict[Node, list[_Request]]:
-        if any(self.topology.owner(request.slot) is None for request in requests):
-            self._refresh(deadline, must=True)
-        groups: dict[Node, list[_Request]] = defaultdict(list)
+        groups: dict[Node, list[Request]] = defaultdict(list)
         for request in requests:
-            node = request.asking or self.topology.owner(request.slot)
+            node = request.asking or owner(request.slot)
             if node is not None:
                 groups[node].append(request)
         return groups
 
-    def _refresh(self, deadline: float, *, must: bool = False) -> None:
-        left = max(0.05, min(self.attempt, deadline - time.monotonic()))
+    def _exchange(self, groups: dict[Node, list[Request]], deadline: float) -> str | None:
+        """Send to every node, then collect from every node."""
+        reason = None
+        under_way: list[tuple[Link, list[Request], list[Any]]] = []
+        for node, group in groups.items():
+            try:
+                link = self.take(node, deadline)
+                replies = link.send([c for request in group for c in request.commands()])
+            except LinkError as error:
+                reason = str(error)
+                self._forget(node)
+            else:
+                under_way.append((link, group, replies))
+        for link, group, replies in under_way:
+            try:
+                link.collect(replies, sum(len(r.commands()) for r in group), deadline)
+            except LinkError as error:
+                reason = str(error)
+                self._forget(link.node)
+            else:
+                self.give(link)
+            self._settle(group, replies)
+        return reason
+
+    def _settle(self, group: list[Request], replies: list[Any]) -> None:
+        answers = iter(replies)
+        for request in group:
+            got = [answer for _, answer in zip(request.commands(), answers, strict=False)]
+            if len(got) == len(request.commands()):
+                request.settle(got[-1], self.topology)
+
+    def _refresh(self, deadline: float) -> str | None:
+        """Learn the slot table anew; return the reason where that was not possible."""
+        left = max(0.05, deadline - time.monotonic())
         try:
             self.topology.refresh(min(left, 2.0))
-        except UnavailableError:
-            if must and time.monotonic() + 0.2 >= deadline:
-                raise
+        except UnavailableError as error:
+            return str(error)
+        return None
 
-    def _exchange(self, node: Node, group: list[_Request], deadline: float) -> None:
-        commands: list[Command] = []
-        for request in group:
-            if request.asking:
-                commands.append(("ASKING",))
-            commands.append(request.command)
-        link = self.take(node, deadline)
-        replies = iter(link.ask(commands, min(deadline, time.monotonic() + self.attempt)))
-        self.give(link)
-        for request in group:
-            if request.asking:
-                next(replies)
-            self._settle(request, next(replies))
-
-    def _settle(self, request: _Request, reply: Any) -> None:
-        request.reply, request.asking = reply, None
-        if not isinstance(reply, ReplyError):
-            request.done = True
-        elif reply.code == "NOSCRIPT" and request.call is not None:
-            request.command = request.call.by_text()
-        elif reply.code == "MOVED":
-            self.topology.moved(request.slot, redirected(reply))
-        elif reply.code == "ASK":
-            request.asking = redirected(reply)
-        elif reply.code not in PASSING:
-            request.done = True
+    # --- links --------------------------------------------------------------------------------------
 
     def take(self, node: Node, deadline: float) -> Link:
         """Borrow a connected link to ``node``; `give` it back, or `Link.close` it when it broke."""
-        if os.getpid() != self._pid:
-            self._after_fork()
         with self._lock:
             links = self._links[node]
             if links:
@@ -193,26 +187,22 @@ class Store:
         for link in links:
             link.close()
 
-    def _after_fork(self) -> None:
-        """Drop the parent's links; their sockets belong to it."""
+    def _notice_fork(self) -> None:
+        """In a forked process, drop the parent's links; their sockets belong to it."""
+        if os.getpid() == self._pid:
+            return
         self._pid = os.getpid()
         self._lock = threading.Lock()
         inherited, self._links = self._links, defaultdict(deque)
         for links in inherited.values():
             for link in links:
                 link.close()
-        self.topology = Topology(self.address)
+        self.topology.after_fork()
 
     def close(self) -> None:
         """Close all idle links."""
         for node in list(self._links):
             self._forget(node)
-
-
-def redirected(reply: ReplyError) -> Node:
-    """Return the node that a MOVED or ASK answer points to."""
-    host, _, port = str(reply).rsplit(" ", 1)[1].rpartition(":")
-    return Node(host, int(port))
 
 
 def _raised(reply: Any) -> Any:

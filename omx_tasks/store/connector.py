@@ -67,6 +67,7 @@ class Connector:
             self._arrived(node, link)
 
     def _refresh(self) -> None:
+        time.sleep(FIRST_PAUSE)  # a table that is asked for again and again is not settled yet
         try:
             self._store.topology.refresh(CONNECT_SECONDS)
             self._pauses.pop(None, None)

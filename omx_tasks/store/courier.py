@@ -4,6 +4,7 @@ Event loops hand their calls over with `post` and go on. The courier takes every
 since its last trip, sends it as one pipeline per node and tells each sender the answer. So batching needs
 no timer: while one trip is under way, the next one fills up. A parcel is a function that makes its
 calls only when the trip starts, so that a sender can merge what came in meanwhile (thirty acks in one script).
+What one shard did not answer goes along on the next trips, until its time is over; the other shards do not wait for it.
 
 The courier also makes regular trips (`every`): a lease is renewed although the thread that runs the task is busy.
 """
@@ -21,12 +22,26 @@ from typing import Any
 from omx_tasks.errors import OmxError
 from omx_tasks.store.client import Store, StoreError
 from omx_tasks.store.link import ReplyError
+from omx_tasks.store.requests import Request
 from omx_tasks.store.scripts import Call
 
 Done = Callable[[Any], None]
 Parcel = Callable[[], Iterable[tuple[Call, Done | None]]]
 
+#: Seconds that one trip waits for a node, and between two trips with the same request.
+ATTEMPT = 2.0
+PAUSE = 0.05
+
 logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class _Errand:
+    """A call on its way: carried on each trip until it is answered or its time is over."""
+
+    request: Request
+    done: Done | None
+    deadline: float
 
 
 @dataclass(order=True)
@@ -46,6 +61,8 @@ class Courier:
         self._name = name
         self._parcels: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
         self._regular: list[_Regular] = []
+        self._open: list[_Errand] = []
+        self._flushes: list[threading.Event] = []
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -71,9 +88,16 @@ class Courier:
         self._parcels.put(_nothing)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until everything posted so far is answered; False when time ran out."""
+        """Wait until everything posted so far is answered; False when time ran out, or it does not run."""
+        if self._thread is None or not self._thread.is_alive():
+            return False
         empty = threading.Event()
-        self._parcels.put(lambda: _then(empty))
+
+        def flushed() -> Iterable[tuple[Call, Done | None]]:
+            self._flushes.append(empty)
+            return ()
+
+        self._parcels.put(flushed)
         return empty.wait(timeout)
 
     def stop(self, timeout: float = 10.0) -> None:
@@ -86,25 +110,28 @@ class Courier:
 
     def _run(self) -> None:
         going_on = True
-        while going_on:
-            parcels = self._gather()
-            going_on = None not in parcels
-            self._trip([parcel for parcel in parcels if parcel is not None])
+        while going_on or self._open or not self._parcels.empty():
+            parcels = self._gather(self._pause() if going_on else PAUSE)
+            going_on = going_on and None not in parcels
+            self._pack([parcel for parcel in parcels if parcel is not None])
+            self._trip()
 
-    def _gather(self) -> list[Parcel | None]:
+    def _gather(self, pause: float | None) -> list[Parcel | None]:
         """Wait for a first parcel or the next regular one; take all that is there."""
         parcels: list[Parcel | None] = []
         try:
-            parcels.append(self._parcels.get(timeout=self._pause()))
+            parcels.append(self._parcels.get(timeout=pause))
             while True:
                 parcels.append(self._parcels.get_nowait())
         except queue.Empty:
             return parcels + self._due()
 
     def _pause(self) -> float | None:
-        if not self._regular:
-            return None
-        return max(0.0, min(regular.due for regular in self._regular) - time.monotonic())
+        pause = PAUSE if self._open else None
+        if self._regular:
+            due = min(regular.due for regular in self._regular) - time.monotonic()
+            pause = max(0.0, due if pause is None else min(pause, due))
+        return pause
 
     def _due(self) -> list[Parcel]:
         now = time.monotonic()
@@ -113,30 +140,48 @@ class Courier:
             regular.due = now + regular.seconds
         return [regular.parcel for regular in due]
 
-    def _trip(self, parcels: list[Parcel]) -> None:
-        pairs = [pair for parcel in parcels for pair in parcel()]
-        if not pairs:
-            return
-        for (_, done), reply in zip(pairs, self._carry([call for call, _ in pairs]), strict=True):
-            if done is not None:
-                done(reply)
-            elif isinstance(reply, OmxError):
-                logger.error("a request without a reader failed: %s", reply)
+    def _pack(self, parcels: list[Parcel]) -> None:
+        deadline = time.monotonic() + self._store.timeout
+        for parcel in parcels:
+            try:
+                self._open += [_Errand(Request.of(call), done, deadline) for call, done in parcel()]
+            except Exception:  # a sender's fault must not end the thread that renews leases
+                logger.exception("a parcel could not be packed")
 
-    def _carry(self, calls: list[Call]) -> list[Any]:
-        try:
-            replies = self._store.run_many(calls)
-        except OmxError as error:
-            return [error] * len(calls)
-        return [
-            StoreError(str(reply)) if isinstance(reply, ReplyError) else reply for reply in replies
-        ]
+    def _trip(self) -> None:
+        """Carry everything once; tell the answers that came, and keep what is to be carried again."""
+        if self._open:
+            errands, self._open = self._open, []
+            limit = time.monotonic() + ATTEMPT
+            reason = self._store.try_once([errand.request for errand in errands], limit)
+            now = time.monotonic()
+            for errand in errands:
+                if errand.request.done:
+                    _tell(errand, _answer(errand.request.reply))
+                elif now >= errand.deadline:
+                    _tell(errand, self._store.unconfirmed(reason))
+                else:
+                    self._open.append(errand)
+        if not self._open:
+            flushes, self._flushes = self._flushes, []
+            for empty in flushes:
+                empty.set()
+
+
+def _answer(reply: Any) -> Any:
+    return StoreError(str(reply)) if isinstance(reply, ReplyError) else reply
+
+
+def _tell(errand: _Errand, answer: Any) -> None:
+    if errand.done is None:
+        if isinstance(answer, OmxError):
+            logger.error("a request without a reader failed: %s", answer)
+        return
+    try:
+        errand.done(answer)
+    except Exception:  # as above
+        logger.exception("an answer could not be told")
 
 
 def _nothing() -> Iterable[tuple[Call, Done | None]]:
-    return ()
-
-
-def _then(event: threading.Event) -> Iterable[tuple[Call, Done | None]]:
-    event.set()
     return ()

@@ -152,12 +152,12 @@ def items(run_id: str) -> str:
 
 
 def remaining(run_id: str) -> str:
-    """Hash: foreach operation → items not done; ``id:failed`` → items that failed."""
+    """Hash: foreach operation → items not done; ``id:failed`` → how many of them failed; ``id:attempt`` → number, token."""
     return f"omx:{tag('run:' + run_id)}:remaining"
 
 
 def outbox(run_id: str) -> str:
-    """Sorted set: operations that are ready and not started yet, by time (ms)."""
+    """Sorted set: operations that are ready or running, by the time (ms) at which they were last looked after."""
     return f"omx:{tag('run:' + run_id)}:outbox"
 
 

@@ -77,6 +77,8 @@ class Link:
         self._answers: deque[Answer | _Confirmation] = deque()
         #: The socket's number, also after it was closed.
         self.descriptor = -1
+        #: Since when (monotonic seconds) nothing was heard, while answers are awaited.
+        self.silent_since = 0.0
         self._unsent = bytearray()
         self._reader = hiredis.Reader(
             notEnoughData=_INCOMPLETE, replyError=ReplyError, protocolError=LinkError
@@ -99,16 +101,15 @@ class Link:
     def connect(self, timeout: float) -> Link:
         """Open the connection and shake hands within ``timeout`` seconds; raises `LinkError`."""
         try:
-            raw = socket.create_connection(self.node, timeout=timeout)
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            context = self._address.tls_context()
-            self._socket = (
-                context.wrap_socket(raw, server_hostname=self.node.host) if context else raw
-            )
+            self._socket = socket.create_connection(self.node, timeout=timeout)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if context := self._address.tls_context():
+                self._socket = context.wrap_socket(self._socket, server_hostname=self.node.host)
             self._socket.setblocking(False)
             self.descriptor = self._socket.fileno()
         except OSError as error:
+            self.close()
             raise LinkError(f"cannot connect to {self.node}: {error}") from error
         (hello,) = self.ask([self._hello()], time.monotonic() + timeout)
         if isinstance(hello, ReplyError):
@@ -123,9 +124,14 @@ class Link:
 
     def post(self, command: Command, answer: Answer) -> None:
         """Send one command; ``answer`` is called with its reply by a later `receive`."""
-        self._answers.append(answer)
+        self._expect(answer)
         self._unsent += hiredis.pack_command(command)
         self.flush()
+
+    def _expect(self, answer: Answer | _Confirmation) -> None:
+        if not self._answers:
+            self.silent_since = time.monotonic()
+        self._answers.append(answer)
 
     def subscribe(self, channel: str, refused: Answer) -> None:
         """Subscribe to a sharded channel; messages come to `on_push`, an error to ``refused``."""
@@ -136,7 +142,7 @@ class Link:
         self._post_confirmed("sunsubscribe", channel, _ignore)
 
     def _post_confirmed(self, kind: str, channel: str, refused: Answer) -> None:
-        self._answers.append(_Confirmation(kind.encode(), channel.encode(), refused))
+        self._expect(_Confirmation(kind.encode(), channel.encode(), refused))
         self._unsent += hiredis.pack_command((kind, channel))
         self.flush()
 
@@ -153,8 +159,9 @@ class Link:
 
     def receive(self) -> int:
         """Read what has come and call the answers' callbacks; returns how many replies that was."""
-        count = 0
+        count = self._dispatch()  # what a callback's error left undone
         while data := self._read_chunk():
+            self.silent_since = time.monotonic()
             self._reader.feed(data)
             count += self._dispatch()
         return count
@@ -198,15 +205,27 @@ class Link:
 
         Error answers are returned in their place. Raises `LinkError`, after which the link is closed.
         """
+        replies = self.send(commands)
+        self.collect(replies, len(commands), deadline)
+        return replies
+
+    def send(self, commands: Sequence[Command]) -> list[Any]:
+        """Send ``commands`` in one go; the list that is returned fills up with the answers in `collect`."""
         replies: list[Any] = []
         for command in commands:
-            self._answers.append(replies.append)
+            self._expect(replies.append)
             self._unsent += hiredis.pack_command(command)
-        while len(replies) < len(commands):
-            self.flush()
-            self._wait(deadline)
-            self.receive()
+        self.flush()
         return replies
+
+    def collect(self, replies: list[Any], count: int, deadline: float) -> None:
+        """Wait until ``replies``, made by `send`, holds all ``count`` answers."""
+        while True:
+            self.flush()
+            self.receive()
+            if len(replies) >= count:
+                return
+            self._wait(deadline)
 
     def _wait(self, deadline: float) -> None:
         left = deadline - time.monotonic()

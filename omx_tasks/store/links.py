@@ -2,7 +2,8 @@
 
 Whoever uses this says which channels it `wants`. For each, the master that owns its slot gets a link and the link a
 subscription; after a lost connection, a failover or a moved slot both are made again, elsewhere if need
-be, and ``attended`` tells that a channel is heard anew: what was published in between was not heard.
+be, and ``attended`` tells that a channel is heard anew: what was published in between was not heard. A node that
+stays silent while answers are awaited is given up as if its connection had broken; a quiet link is asked now and then.
 
 Links live in the thread of the event loop (Celery's hub, or `wait`). Only `wake` may be called from others.
 """
@@ -13,8 +14,10 @@ import contextlib
 import logging
 import os
 import select
+import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from omx_tasks.store.address import Node
@@ -24,6 +27,11 @@ from omx_tasks.store.link import Link, LinkError
 from omx_tasks.store.topology import slot_of
 
 logger = logging.getLogger(__name__)
+
+#: Seconds without a word from a node that owes an answer, after which its link is dropped.
+SILENCE = 5.0
+#: Seconds between two looks at the links' silence.
+ROUND = 2.0
 
 
 class Links:
@@ -38,7 +46,7 @@ class Links:
         dropped: Callable[[Link], None],
         woken: Callable[[], None],
     ) -> None:
-        self._topology = store.topology
+        self._store = store
         self._attended, self._heard, self._dropped, self._woken = attended, heard, dropped, woken
         self._connector = Connector(store, self._arrived)
         self._wanted: dict[str, int] = {}
@@ -46,6 +54,8 @@ class Links:
         self._links: dict[Node, Link] = {}
         self._opening: set[Node] = set()
         self._refreshing = False
+        self._closed = False
+        self._next_round = 0.0
         self._inbox: deque[tuple[Node | None, Link | None]] = deque()
         self._waker: tuple[int, int] | None = None
         self._hub: Any = None
@@ -64,11 +74,11 @@ class Links:
         """Stop hearing it."""
         self._wanted.pop(channel, None)
         if link := self._subscribed.pop(channel, None):
-            self.guard(link, lambda: link.unsubscribe(channel))
+            self.guard(link, partial(link.unsubscribe, channel))
 
     def of(self, slot: int) -> Link | None:
         """Return the link to the master of a slot, or None while there is none."""
-        node = self._topology.owner(slot)
+        node = self._store.topology.owner(slot)
         return self._links.get(node) if node else None
 
     def guard(self, link: Link, act: Callable[[], Any]) -> None:
@@ -89,8 +99,10 @@ class Links:
         """Take new links, flush full sockets, subscribe what is not: everything that needs no waiting."""
         while self._inbox:
             self._adopt(*self._inbox.popleft())
-        for link in [link for link in self._links.values() if link.unsent]:
-            self.guard(link, link.flush)
+        for full in [link for link in self._links.values() if link.unsent]:
+            self.guard(full, full.flush)
+        if time.monotonic() >= self._next_round:
+            self._listen_for_silence()
         for channel, slot in list(self._wanted.items()):
             link = self.of(slot)
             if link is None:
@@ -98,7 +110,19 @@ class Links:
             elif self._subscribed.get(channel) is not link:
                 self._subscribe(channel, link)
 
+    def _listen_for_silence(self) -> None:
+        now = time.monotonic()
+        self._next_round = now + ROUND
+        for link in list(self._links.values()):
+            if not link.waiting:
+                self.guard(link, partial(link.post, ("PING",), _ignore))
+            elif now - link.silent_since > SILENCE:
+                logger.warning("%s has been silent for %d s; connecting again", link.node, SILENCE)
+                self._drop(link)
+
     def _subscribe(self, channel: str, link: Link) -> None:
+        if former := self._subscribed.get(channel):
+            self.guard(former, partial(former.unsubscribe, channel))
         self._subscribed[channel] = link
         self.guard(link, lambda: link.subscribe(channel, lambda _error: self._refused(channel)))
         self._attended(channel)
@@ -108,7 +132,7 @@ class Links:
         self.refresh()
 
     def _open(self, slot: int) -> None:
-        node = self._topology.owner(slot)
+        node = self._store.topology.owner(slot)
         if node is None:
             self.refresh()
         elif node not in self._opening:
@@ -118,7 +142,17 @@ class Links:
     def _arrived(self, node: Node | None, link: Link | None) -> None:
         """Take what the connector's thread made."""
         self._inbox.append((node, link))
-        self.wake()
+        if self._closed:
+            self._empty_inbox()
+        else:
+            self.wake()
+
+    def _empty_inbox(self) -> None:
+        """Close the links that came too late."""
+        while self._inbox:
+            _, link = self._inbox.popleft()
+            if link is not None:
+                link.close()
 
     def _adopt(self, node: Node | None, link: Link | None) -> None:
         if node is None:
@@ -132,9 +166,11 @@ class Links:
 
     def _pushed(self, link: Link, push: list[Any]) -> None:
         kind, channel = push[0], push[1].decode()
+        if self._subscribed.get(channel) is not link:
+            return  # a former master, or a channel that is no longer wanted
         if kind == b"smessage":
             self._heard(channel, push[2])
-        elif kind == b"sunsubscribe" and self._subscribed.get(channel) is link:
+        elif kind == b"sunsubscribe":
             self._refused(channel)
 
     def _drop(self, link: Link) -> None:
@@ -200,7 +236,9 @@ class Links:
 
     def close(self) -> None:
         """Close every link and stop connecting."""
+        self._closed = True
         self._connector.stop()
+        self._empty_inbox()
         for link in self._links.values():
             self._unwatch(link)
             link.close()
@@ -211,3 +249,7 @@ class Links:
             waker, self._waker = self._waker, None
             for descriptor in waker:
                 os.close(descriptor)
+
+
+def _ignore(_reply: Any) -> None:
+    return None

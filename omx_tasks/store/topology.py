@@ -45,6 +45,10 @@ class Topology:
             self._owners[slot] = node
             self.version += 1
 
+    def after_fork(self) -> None:
+        """The lock may have been held by a thread that this process does not have."""
+        self._lock = threading.Lock()
+
     def refresh(self, timeout: float) -> None:
         """Ask any node for the slot table.
 

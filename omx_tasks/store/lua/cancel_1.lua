@@ -7,5 +7,5 @@ if state ~= 'running' then return state or '' end
 redis.call('HSET', RUN, 'state', 'cancelled', 'finished', string.format('%.6f', seconds()))
 redis.call('DEL', OUTBOX)
 tell('', 'cancelled', '')
-for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, redis.call('HGET', RUN, 'keep')) end
+let_go()
 return 'cancelled'

@@ -1,4 +1,4 @@
--- Find operations that have been ready for too long without being started, and give them more time.
+-- Find operations that have been ready or running for long: their messages may be lost. Gives them more time.
 -- KEYS: the run's. ARGV: age (ms), most.
 -- Returns {state, operation, …}. Run twice: the second finds only what became overdue since.
 --@include run_keys

@@ -2,6 +2,7 @@
 --
 -- An operation: (waiting) → running → succeeded | failed | unknown; or (waiting) → skipped | cancelled.
 -- The first outcome of an operation wins; a repeat changes nothing.
+-- The outbox holds what is ready or running, by the time (ms) at which it was last known to be on its way.
 local RUN, PLAN, WAITS, SUCCESSORS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local STATES, RECORDS, OUTPUTS, ITEMS = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local REMAINING, OUTBOX, STREAM = KEYS[9], KEYS[10], KEYS[11]
@@ -28,15 +29,33 @@ local function successors_of(operation)
   return text and cjson.decode(text) or {}
 end
 
+local function is_running(operation)
+  return redis.call('HGET', STATES, operation) == 'running'
+end
+
+-- Those of some operations that are ready and that nobody has begun yet.
+local function still_waiting(operations)
+  local found = {}
+  for _, id in ipairs(operations) do
+    if redis.call('ZSCORE', OUTBOX, id) and not is_running(id) then found[#found + 1] = id end
+  end
+  return found
+end
+
+-- What is written after the end of a run goes when the rest of it does.
+local function let_go()
+  local keep = redis.call('HGET', RUN, 'keep')
+  for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, keep, 'NX') end
+end
+
 -- The run is over when none of its operations is open.
 local function close_run_if_done()
   if tonumber(redis.call('HGET', RUN, 'open')) > 0 then return end
   if redis.call('HGET', RUN, 'state') ~= 'running' then return end
   local state = tonumber(redis.call('HGET', RUN, 'failed')) > 0 and 'failed' or 'succeeded'
   redis.call('HSET', RUN, 'state', state, 'finished', string.format('%.6f', seconds()))
-  local keep = redis.call('HGET', RUN, 'keep')
   tell('', state, '')
-  for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, keep) end
+  let_go()
 end
 
 local function skip_after(operation)
@@ -67,19 +86,24 @@ local function release_after(operation)
   return ready
 end
 
--- Write an operation's outcome. 'goes_on': its dependents run even though it failed.
+-- Write an operation's outcome. 'goes_on': its dependents run even though it failed. Nothing follows in a run that
+-- was cancelled.
 local function settle(operation, state, goes_on, record)
   redis.call('HSET', STATES, operation, state)
   redis.call('ZREM', OUTBOX, operation)
   redis.call('HINCRBY', RUN, 'open', -1)
   tell(operation, state, record)
+  if redis.call('HGET', RUN, 'state') ~= 'running' then
+    let_go()
+    return {}
+  end
   local ready = {}
   if state == 'succeeded' or goes_on then
     ready = release_after(operation)
   else
     skip_after(operation)
   end
-  if state == 'unknown' or (state == 'failed' and not goes_on) then
+  if state ~= 'succeeded' and not (state == 'failed' and goes_on) then
     redis.call('HINCRBY', RUN, 'failed', 1)
   end
   close_run_if_done()

@@ -1,27 +1,44 @@
 -- An agent is about to do an operation: may it, and with which outputs of earlier ones?
--- KEYS: the run's. ARGV: operation, agent, then the operations it refers to.
+-- KEYS: the run's. ARGV: operation, agent, a token of this delivery, then the operations it refers to.
 -- Returns {'go', attempt, item or '', value, value, …}, one value a reference: {'one', state, output, record} or
 -- {'each', state, output, record, state, output, record, …} for a foreach; or {'over', state} when the operation or
 -- its run is over; or {'gone'} when there is no such run.
--- Run twice: 'go' again, with the next attempt's number.
+-- Run twice with one token: 'go' again, with the same number of the attempt.
 --@include run_keys
 if redis.call('EXISTS', RUN) == 0 then return {'gone'} end
-local operation = ARGV[1]
+local operation, token = ARGV[1], ARGV[3]
 if is_over(operation) then return {'over', redis.call('HGET', STATES, operation)} end
-local parent = string.match(operation, '^([^%[]+)%[')
-if redis.call('HGET', RUN, 'state') ~= 'running' then return {'over', redis.call('HGET', RUN, 'state')} end
-redis.call('ZREM', OUTBOX, operation)
-redis.call('HSET', STATES, operation, 'running')
-local attempt = redis.call('HINCRBY', REMAINING, operation .. ':attempts', 1)
-tell(operation, 'running', ARGV[2])
 
-local function value(id)
-  return redis.call("HGET", STATES, id) or "", redis.call("HGET", OUTPUTS, id) or "",
-    redis.call("HGET", RECORDS, id) or ""
+local last_attempt, last_token = string.match(redis.call('HGET', REMAINING, operation .. ':attempt') or '0 ', '^(%d+) (.*)$')
+local repeated = last_token == token
+local run_state = redis.call('HGET', RUN, 'state')
+if run_state ~= 'running' then
+  if is_running(operation) then
+    local state = repeated and 'cancelled' or 'unknown'
+    redis.call('HSET', STATES, operation, state)
+    tell(operation, state, '')
+    let_go()
+  end
+  return {'over', run_state}
 end
 
-local answer = {'go', attempt, parent and redis.call('HGET', ITEMS, operation) or ''}
-for i = 3, #ARGV do
+local attempt = tonumber(last_attempt)
+redis.call('ZADD', OUTBOX, seconds() * 1000, operation)
+if not repeated then
+  attempt = attempt + 1
+  redis.call('HSET', REMAINING, operation .. ':attempt', attempt .. ' ' .. token)
+  redis.call('HSET', STATES, operation, 'running')
+  tell(operation, 'running', ARGV[2])
+end
+
+local function value(id)
+  return redis.call('HGET', STATES, id) or '', redis.call('HGET', OUTPUTS, id) or '',
+    redis.call('HGET', RECORDS, id) or ''
+end
+
+local item = string.find(operation, '[', 1, true) and redis.call('HGET', ITEMS, operation) or ''
+local answer = {'go', attempt, item}
+for i = 4, #ARGV do
   local count = redis.call('HGET', ITEMS, ARGV[i])
   local values = {count and 'each' or 'one'}
   if count then

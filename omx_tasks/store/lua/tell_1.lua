@@ -1,9 +1,14 @@
 -- Store a task's result and tell who waits for it.
 -- KEYS: result, channel. ARGV: value, expires (s, 0 for never), 1 to keep a success that is stored already.
 -- Returns 1 if it was stored. Run twice: the same value is stored and told again.
+local function is_success(text)
+  local readable, meta = pcall(cjson.decode, text)
+  return readable and type(meta) == 'table' and meta.status == 'SUCCESS'
+end
+
 if ARGV[3] == '1' then
   local stored = redis.call('GET', KEYS[1])
-  if stored and string.find(stored, '"status": "SUCCESS"', 1, true) then return 0 end
+  if stored and is_success(stored) then return 0 end
 end
 if tonumber(ARGV[2]) > 0 then
   redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])

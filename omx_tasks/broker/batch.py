@@ -1,0 +1,67 @@
+"""Publishing many messages at once: ``with producer.batch(): …`` of kombu 5.7.
+
+Messages are routed one by one and gathered by queue; a flush stores each queue's in one script, all queues at
+the same time. A flush that failed can be made again: what was stored already is known by its id.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from omx_tasks.broker import queues
+from omx_tasks.broker.queues import Posting
+from omx_tasks.store.client import StoreError
+from omx_tasks.store.link import ReplyError
+
+if TYPE_CHECKING:
+    from omx_tasks.broker.channel import Channel
+
+#: Messages that one script stores at most: a server does nothing else meanwhile.
+MOST = 500
+
+
+class PublishBatch:
+    """The messages of one producer that are not stored yet."""
+
+    def __init__(self, channel: Channel, max_size: int) -> None:
+        self.channel = channel
+        self.max_size = max_size
+        self._size = 0
+        self._postings: dict[str, list[Posting]] = defaultdict(list)
+
+    def __repr__(self) -> str:
+        return f"<PublishBatch {self._size}/{self.max_size}>"
+
+    def publish(self, message: Any, **kwargs: Any) -> Any:
+        """Route a message; it is stored by the next flush."""
+        result = self.channel.basic_publish(message, batch=self, **kwargs)
+        if self._size >= self.max_size:
+            self.flush()
+        return result
+
+    def add(self, queue: str, posting: Posting) -> None:
+        """Take a message that was routed to a queue."""
+        self._postings[queue].append(posting)
+        self._size += 1
+
+    def flush(self) -> None:
+        """Store what was gathered; raises when any of it was not."""
+        calls = [
+            queues.publish(queue, postings[first : first + MOST])
+            for queue, postings in self._postings.items()
+            for first in range(0, len(postings), MOST)
+        ]
+        for reply in self.channel.store.run_many(calls):
+            if isinstance(reply, ReplyError):
+                raise StoreError(f"a batch of messages could not be stored: {reply}")
+        self.discard()
+
+    def discard(self) -> None:
+        """Give up what was gathered."""
+        self._postings.clear()
+        self._size = 0
+
+    def close(self) -> None:
+        """End the batch."""
+        self.discard()

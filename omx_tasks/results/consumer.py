@@ -1,0 +1,99 @@
+"""Lets threads wait for results: the listener's thread hears them, whoever waits is woken.
+
+Each thread remembers which news it has seen, so that a result that comes between its look and its wait wakes
+it all the same. After a fork, listener and locks are made anew by the first who asks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import Any
+
+from celery import states
+from celery.backends.asynchronous import BaseResultConsumer
+from kombu.utils.encoding import bytes_to_str
+
+from omx_tasks.errors import UnavailableError
+from omx_tasks.results.listener import Listener
+from omx_tasks.store.link import LinkError
+
+logger = logging.getLogger(__name__)
+
+
+class ResultConsumer(BaseResultConsumer):
+    """Celery's interface to the `Listener`."""
+
+    _connection_errors = (UnavailableError, LinkError)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._wanted: set[str] = set()
+        self._listener = Listener(self.backend.store, self._came)
+        self._news = threading.Condition()
+        self._count = 0
+        self._seen = threading.local()
+
+    def start(self, initial_task_id: str, **_kwargs: Any) -> None:
+        """Begin with one task."""
+        self.consume_from(initial_task_id)
+
+    def on_after_fork(self) -> None:
+        """A thread does not survive a fork: begin anew."""
+        self._begin()
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._listener.stop()
+
+    def drain_events(self, timeout: float | None = None) -> None:
+        """Wait until any result came since this thread's last call, at most ``timeout`` seconds."""
+        with self._news:
+            if getattr(self._seen, "count", -1) == self._count:
+                self._news.wait(1.0 if timeout is None else timeout)
+            self._seen.count = self._count
+
+    def consume_from(self, task_id: str) -> None:
+        """Hear this task's result."""
+        if os.getpid() != self._pid:
+            self._after_fork()
+        key = self._key(task_id)
+        if key not in self._wanted:
+            self._wanted.add(key)
+            self._listener.want(key)
+
+    def cancel_for(self, task_id: str) -> None:
+        """Stop hearing this task."""
+        key = self._key(task_id)
+        if key in self._wanted:
+            self._wanted.discard(key)
+            self._listener.unwant(key)
+
+    def on_wait_for_pending(self, result: Any, timeout: float | None = None, **kwargs: Any) -> None:  # noqa: ARG002
+        """Take what is there already, before anything is waited for."""
+        for meta in result._iter_meta(**kwargs):
+            if meta is not None:
+                self.on_state_change(meta, None)
+
+    def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
+        """Hand a result to who waits for it; a finished task needs no more listening."""
+        super().on_state_change(meta, message)
+        if meta["status"] in states.READY_STATES:
+            self.cancel_for(meta["task_id"])
+
+    def _came(self, key: str, value: bytes) -> None:
+        try:
+            self.on_state_change(self.backend.decode_result(value), None)
+        except Exception:  # one unreadable result must not end the thread that all others wait for
+            logger.exception("the result %s could not be taken", key)
+        with self._news:
+            self._count += 1
+            self._news.notify_all()
+
+    def _key(self, task_id: str) -> str:
+        return str(bytes_to_str(self.backend.get_key_for_task(task_id)))

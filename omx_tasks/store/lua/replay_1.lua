@@ -1,0 +1,20 @@
+-- Put dead messages back to their places, as if they had never been delivered.
+-- KEYS: the queue's. ARGV: ids. Returns how many went back. Run twice: the second finds none of them dead.
+--@include queue_keys
+local was_empty = count_waiting() == 0
+local replayed = 0
+for _, id in ipairs(ARGV) do
+  if redis.call('ZREM', DEAD, id) == 1 then
+    local place = read_place(id)
+    place.deliveries = 0
+    write_place(id, place)
+    enqueue(id, place)
+    replayed = replayed + 1
+  end
+end
+if replayed > 0 then
+  redis.call('HINCRBY', META, 'replayed', replayed)
+  if was_empty then redis.call('SPUBLISH', BELL, replayed) end
+end
+touch()
+return replayed

@@ -1,0 +1,69 @@
+"""One request to the cluster on its way: what to send and where, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from omx_tasks.store.address import Node
+from omx_tasks.store.link import Command, ReplyError
+from omx_tasks.store.scripts import Call
+from omx_tasks.store.topology import Topology, slot_of
+
+#: Answers that say "not here" or "not now", and are worth another try.
+PASSING = frozenset(
+    {"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS"}
+)
+#: Answers after which the slot table is still believed.
+LOCAL = frozenset({"NOSCRIPT", "ASK", "TRYAGAIN"})
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A command for the node that owns a slot; `settle` says what an answer means for it."""
+
+    slot: int
+    command: Command
+    call: Call | None = None
+    asking: Node | None = None
+    reply: Any = None
+    done: bool = False
+
+    @classmethod
+    def of(cls, call: Call) -> Request:
+        """Return the request of a script call; its first key decides the node."""
+        return cls(slot_of(call.keys[0]), call.by_digest(), call)
+
+    @classmethod
+    def plain(cls, key: str, command: Command) -> Request:
+        """Return the request of a plain command, for the node that owns ``key``."""
+        return cls(slot_of(key), command)
+
+    def commands(self) -> tuple[Command, ...]:
+        """Return what goes over the wire."""
+        return (("ASKING",), self.command) if self.asking else (self.command,)
+
+    def settle(self, reply: Any, topology: Topology) -> None:
+        """Take an answer: the request is done, or prepared for its next try."""
+        self.reply, self.asking = reply, None
+        if not isinstance(reply, ReplyError):
+            self.done = True
+        elif reply.code == "NOSCRIPT" and self.call is not None:
+            self.command = self.call.by_text()
+        elif reply.code == "MOVED":
+            topology.moved(self.slot, redirected(reply))
+        elif reply.code == "ASK":
+            self.asking = redirected(reply)
+        elif reply.code not in PASSING:
+            self.done = True
+
+    @property
+    def lost(self) -> bool:
+        """Whether the slot table may be to blame that this is not done."""
+        return not (isinstance(self.reply, ReplyError) and self.reply.code in LOCAL)
+
+
+def redirected(reply: ReplyError) -> Node:
+    """Return the node that a MOVED or ASK answer points to."""
+    host, _, port = str(reply).rsplit(" ", 1)[1].rpartition(":")
+    return Node(host, int(port))

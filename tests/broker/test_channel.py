@@ -1,0 +1,501 @@
+"""The transport as kombu's users see it: exchanges, consuming, acks, many queues on few connections."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from kombu import Connection, Consumer, Exchange, Producer, Queue
+from kombu.pools import producers
+
+from omx_tasks.broker import queues
+from omx_tasks.broker.channel import posting
+from omx_tasks.priorities import Priority
+from omx_tasks.store import keys
+from omx_tasks.store.client import Store
+
+Connect = Callable[..., Any]
+Until = Callable[..., None]
+
+
+def _collect(connection: Any, count: int, seconds: float = 5.0) -> None:
+    """Drain until ``count`` deliveries came."""
+    deadline = time.monotonic() + seconds
+    for _ in range(count):
+        connection.drain_events(timeout=max(0.01, deadline - time.monotonic()))
+
+
+def _consume(connection: Any, queue: Any, **options: Any) -> tuple[list[Any], Any]:
+    got: list[Any] = []
+    consumer = Consumer(
+        connection.channel(), [queue], callbacks=[lambda _body, message: got.append(message)],
+        **options,
+    )  # fmt: skip
+    consumer.consume()
+    return got, consumer
+
+
+def _direct(queue: str) -> Queue:
+    return Queue(queue, Exchange(f"ex-{queue}", type="direct"), routing_key=queue)
+
+
+def _stats(store: Store, queue: str) -> queues.Stats:
+    return queues.read_stats(store.run(queues.stats(queue)))
+
+
+def test_a_message_goes_through_a_direct_exchange_and_its_ack_removes_it(
+    connect: Connect, store: Store, queue: str, until: Until
+) -> None:
+    connection = connect()
+    got, _ = _consume(connection, _direct(queue))
+    Producer(connection).publish({"a": 1}, exchange=f"ex-{queue}", routing_key=queue)
+    _collect(connection, 1)
+    assert got[0].payload == {"a": 1}
+    assert _stats(store, queue).leased == 1
+    got[0].ack()
+    until(lambda: _stats(store, queue).counters.get("acked") == 1)
+
+
+def test_a_publisher_finds_queues_that_other_processes_bound(connect: Connect, queue: str) -> None:
+    consuming, publishing = connect(), connect()
+    got, _ = _consume(consuming, _direct(queue))
+    exchange = Exchange(f"ex-{queue}", type="direct")
+    Producer(publishing, exchange).publish("x", routing_key=queue)
+    _collect(consuming, 1)
+    assert len(got) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "reached"), [("a.b", {"star", "hash"}), ("a.b.c", {"hash"}), ("b", set())]
+)
+def test_a_topic_exchange_reaches_the_queues_whose_pattern_matches(
+    connect: Connect, queue: str, key: str, reached: set[str]
+) -> None:
+    connection = connect()
+    exchange = Exchange(f"topic-{queue}", type="topic")
+    for name, pattern in (("star", "a.*"), ("hash", "a.#")):
+        Queue(f"{queue}-{name}", exchange, routing_key=pattern, channel=connection).declare()
+    Producer(connection, exchange).publish("x", routing_key=key)
+    channel = connection.default_channel
+    assert {n for n in ("star", "hash") if channel.basic_get(f"{queue}-{n}")} == reached
+
+
+def test_a_fanout_reaches_every_connection_and_keeps_nothing(connect: Connect, queue: str) -> None:
+    exchange = Exchange(f"fan-{queue}", type="fanout")
+    listening = [connect(), connect()]
+    heard = [
+        _consume(connection, Queue(f"{queue}-{number}", exchange))[0]
+        for number, connection in enumerate(listening)
+    ]
+    publisher = Producer(connect(), exchange)
+    for connection, got in zip(listening, heard, strict=True):
+        _until_subscribed(connection)
+        assert got == []
+    publisher.publish("hear, hear")
+    for connection, got in zip(listening, heard, strict=True):
+        _collect(connection, 1)
+        assert [message.payload for message in got] == ["hear, hear"]
+
+
+def _until_subscribed(connection: Any) -> None:
+    """Drive the poller until every subscription is confirmed."""
+    links = connection.transport.poller._links
+    deadline = time.monotonic() + 5
+    while not links._subscribed or any(link.waiting for link in links._links.values()):
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0.01)
+        assert time.monotonic() < deadline
+
+
+def test_a_fanout_queue_declared_again_on_another_channel_still_hears(
+    connect: Connect, queue: str
+) -> None:
+    """Celery's remote control does so after an error in a handler."""
+    connection = connect()
+    fan = Queue(f"{queue}-box", Exchange(f"fan-{queue}", type="fanout"))
+    _, first = _consume(connection, fan)
+    first.channel.close()
+    got, _ = _consume(connection, fan)
+    _until_subscribed(connection)
+    Producer(connect(), fan.exchange).publish("again")
+    _collect(connection, 1)
+    assert len(got) == 1
+
+
+def test_getting_one_message_at_once(
+    connect: Connect, store: Store, queue: str, until: Until
+) -> None:
+    channel = connect().default_channel
+    simple = Queue(queue, channel=channel)
+    simple.declare()
+    assert simple.get() is None
+    Producer(channel).publish("x", routing_key=queue)
+    message = simple.get()
+    message.reject()
+    until(lambda: _stats(store, queue).counters.get("failed") == 1)
+    Producer(channel).publish("y", routing_key=queue)
+    assert simple.get(no_ack=True).payload == "y"
+    until(lambda: _stats(store, queue).counters.get("acked") == 1)
+
+
+def test_no_more_messages_come_than_the_prefetch_allows(
+    connect: Connect, store: Store, queue: str
+) -> None:
+    connection = connect()
+    producer = Producer(connection)
+    for number in range(5):
+        producer.publish(number, routing_key=queue)
+    got, _ = _consume(connection, Queue(queue), prefetch_count=2)
+    _collect(connection, 1)
+    assert [message.payload for message in got] == [0, 1]
+    assert _stats(store, queue).leased == 2
+    got[0].ack()
+    _collect(connection, 1)
+    assert [message.payload for message in got] == [0, 1, 2]
+
+
+def test_a_consumer_without_acks_takes_messages_for_good(
+    connect: Connect, store: Store, queue: str, until: Until
+) -> None:
+    connection = connect()
+    got, _ = _consume(connection, Queue(queue), no_ack=True)
+    Producer(connection).publish("x", routing_key=queue)
+    _collect(connection, 1)
+    assert len(got) == 1
+    until(lambda: _stats(store, queue).counters.get("acked") == 1)
+
+
+def test_a_message_given_back_is_marked_when_it_comes_again(connect: Connect, queue: str) -> None:
+    connection = connect()
+    got, _ = _consume(connection, Queue(queue))
+    Producer(connection).publish("x", routing_key=queue)
+    _collect(connection, 1)
+    assert got[0].delivery_info["redelivered"] is False
+    got[0].requeue()
+    _collect(connection, 1)
+    assert got[1].delivery_info["redelivered"] is True
+    assert got[1].headers["redelivered"] is True
+
+
+def test_closing_a_connection_gives_back_what_it_holds_at_once(
+    connect: Connect, store: Store, queue: str
+) -> None:
+    connection = connect(lease=60_000)
+    producer = Producer(connect())
+    for number in range(3):
+        producer.publish(number, routing_key=queue)
+    _consume(connection, Queue(queue))
+    _collect(connection, 1)
+    assert _stats(store, queue).leased == 3
+    connection.release()
+    assert _stats(store, queue).leased == 0
+    assert sum(_stats(store, queue).waiting) == 3
+
+
+def test_what_a_cancelled_claim_gets_is_given_back_when_the_connection_closes(
+    connect: Connect, store: Store, queue: str
+) -> None:
+    """The claim was sent, its answer not read, when the consumer is cancelled."""
+    connection = connect(lease=60_000)
+    _, consumer = _consume(connection, Queue(queue))
+    poller = connection.transport.poller
+    _until_subscribed(connection)
+    Producer(connect()).publish("x", routing_key=queue)
+    poller._rang(keys.bell(queue))
+    poller.tick()
+    assert poller._consumptions[keys.bell(queue)].link is not None
+    consumer.cancel()
+    connection.release()
+    assert _stats(store, queue).leased == 0
+    assert sum(_stats(store, queue).waiting) == 1
+
+
+def test_a_callback_that_fails_does_not_lose_what_came_with_its_message(
+    connect: Connect, queue: str
+) -> None:
+    connection = connect()
+    producer = Producer(connection)
+    for number in range(3):
+        producer.publish(number, routing_key=queue)
+    got: list[Any] = []
+
+    def fail_once(_body: Any, message: Any) -> None:
+        got.append(message)
+        if len(got) == 1:
+            raise RuntimeError("a faulty callback")
+
+    consumer = Consumer(connection.channel(), [Queue(queue)], callbacks=[fail_once])
+    consumer.consume()
+    with pytest.raises(RuntimeError, match="a faulty callback"):
+        _collect(connection, 1)
+    while len(got) < 3:
+        _collect(connection, 1)
+    assert [message.payload for message in got] == [0, 1, 2]
+
+
+def test_queues_with_a_backlog_take_turns(connect: Connect, queue: str) -> None:
+    connection = connect()
+    producer = Producer(connection)
+    names = [f"{queue}-{letter}" for letter in "abcdef"]
+    for name in names:
+        for _ in range(10):
+            producer.publish(name, routing_key=name)
+    got: list[Any] = []
+
+    def take(body: Any, message: Any) -> None:
+        got.append(body)
+        message.ack()
+
+    consumer = Consumer(
+        connection.channel(), [Queue(n) for n in names], callbacks=[take], prefetch_count=2
+    )
+    consumer.consume()
+    while len(got) < 24:
+        _collect(connection, 1)
+    assert set(got) == set(names)
+
+
+def test_an_idle_consumer_hears_a_message_long_before_its_slow_poll(
+    connect: Connect, queue: str
+) -> None:
+    connection = connect()
+    got, _ = _consume(connection, Queue(queue))
+    _until_subscribed(connection)
+    producer = Producer(connect())
+    delays = []
+    for number in range(20):
+        before = time.monotonic()
+        threading.Thread(
+            target=producer.publish, args=(number,), kwargs={"routing_key": queue}
+        ).start()
+        _collect(connection, 1)
+        delays.append(time.monotonic() - before)
+    assert len(got) == 20
+    assert sorted(delays)[10] < 0.1
+
+
+def test_thirty_queues_take_one_connection_per_master(connect: Connect, queue: str) -> None:
+    connection = connect()
+    names = [f"{queue}-{number}" for number in range(30)]
+    got: list[Any] = []
+    consumer = Consumer(
+        connection.channel(),
+        [Queue(name) for name in names],
+        callbacks=[lambda body, message: (got.append(body), message.ack())],
+    )
+    consumer.consume()
+    producer = Producer(connect())
+    for name in names:
+        producer.publish(name, routing_key=name)
+    while len(got) < 30:
+        _collect(connection, 1)
+    assert sorted(got) == sorted(names)
+    assert connection.transport.poller.connections == 3
+
+
+def test_a_delayed_message_comes_on_time_and_not_a_tick_later(connect: Connect, queue: str) -> None:
+    connection = connect()
+    got, _ = _consume(connection, Queue(queue))
+    _until_subscribed(connection)
+    call = queues.publish(queue, [posting_of("later", delay=120)])
+    began = time.monotonic()
+    connection.transport.store.run(call)
+    _collect(connection, 1)
+    assert 0.11 < time.monotonic() - began < 0.22
+    assert len(got) == 1
+
+
+def posting_of(name: str, **fields: Any) -> queues.Posting:
+    message = {
+        "body": '"x"',
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {},
+        "properties": {"delivery_tag": name, "delivery_info": {}, "body_encoding": None},
+    }
+    return posting(message)._replace(**fields)
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"), [(0, Priority.P0), (None, Priority.P2), (1, Priority.P1), (9, Priority.P3)]
+)
+def test_priority_nought_is_p0_and_none_is_p2(
+    connect: Connect, given: int | None, stored: Priority
+) -> None:
+    channel = connect().default_channel
+    message = channel.prepare_message("x", priority=given)
+    message["properties"]["delivery_tag"] = "tag"
+    assert posting(message).priority is stored
+
+
+def test_a_publish_that_is_tried_again_is_stored_once(
+    connect: Connect, store: Store, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first try stores the message, and its answer is lost."""
+    connection = connect()
+    transport = connection.transport
+    run, tries = transport.store.run, []
+
+    def lose_first_answer(call: Any, **kwargs: Any) -> Any:
+        answer = run(call, **kwargs)
+        tries.append(answer)
+        if len(tries) == 1:
+            raise ConnectionError("the answer was lost")
+        return answer
+
+    monkeypatch.setattr(transport.store, "run", lose_first_answer)
+    policy = {"max_retries": 3, "interval_start": 0}
+    with producers[connection].acquire() as producer:
+        monkeypatch.setattr(producer.channel.store, "run", lose_first_answer)
+        producer.publish("x", routing_key=queue, retry=True, retry_policy=policy)
+    assert tries[0] == [1, 0]
+    assert sum(_stats(store, queue).waiting) == 1
+
+
+def test_a_forwarded_message_is_a_new_message(connect: Connect, store: Store, queue: str) -> None:
+    connection = connect()
+    channel = connection.default_channel
+    producer = Producer(channel)
+    producer.publish("x", routing_key=queue)
+    message = channel.basic_get(queue)
+    properties = {k: v for k, v in message.properties.items() if k != "delivery_info"}
+    for _ in range(2):
+        producer.publish(
+            message.body, routing_key=f"{queue}-2", headers=message.headers, **properties
+        )
+    assert sum(_stats(store, f"{queue}-2").waiting) == 2
+
+
+def test_a_connection_shows_all_its_seeds_and_no_password() -> None:
+    url = "rediscluster://ann:s%40fe@one:7000,two:7001,three:7002"
+    connection = Connection(url)
+    assert connection.as_uri() == "rediscluster://ann:**@one:7000,two:7001,three:7002"
+    assert connection.as_uri(include_password=True) == url
+
+
+def test_deleting_a_queue_that_another_process_declared_removes_it(
+    connect: Connect, store: Store, queue: str
+) -> None:
+    _direct(queue)(connect()).declare()
+    Producer(connect()).publish("x", routing_key=queue)
+    connect().default_channel.queue_delete(queue)
+    assert _stats(store, queue) == queues.Stats((0, 0, 0, 0), 0, 0, 0, {})
+    assert queue.encode() not in store.command(keys.queue_names(), "SMEMBERS", keys.queue_names())
+
+
+def test_a_queue_that_is_unbound_gets_nothing_more(
+    connect: Connect, store: Store, queue: str
+) -> None:
+    channel = connect().default_channel
+    bound = _direct(queue)(channel)
+    bound.declare()
+    bound.unbind_from(bound.exchange, queue)
+    Producer(channel).publish("x", exchange=bound.exchange, routing_key=queue)
+    assert sum(_stats(store, queue).waiting) == 0
+
+
+def test_deleting_an_exchange_leaves_its_queues(connect: Connect, store: Store, queue: str) -> None:
+    channel = connect().default_channel
+    bound = _direct(queue)(channel)
+    bound.declare()
+    bound.exchange(channel).delete()
+    assert channel._has_queue(queue)
+    key = keys.bindings(bound.exchange.name)
+    assert store.command(key, "EXISTS", key) == 0
+
+
+def test_a_reply_to_a_queue_that_lapsed_makes_no_queue_that_nobody_reads(
+    connect: Connect, store: Store, queue: str, until: Until
+) -> None:
+    lapsing = Queue(queue, Exchange(f"ex-{queue}", type="direct"), routing_key=queue, expires=0.05)
+    lapsing(connect()).declare()
+    publisher = Producer(connect(), Exchange(f"ex-{queue}", type="direct"))
+    until(lambda: store.command(keys.meta(queue), "EXISTS", keys.meta(queue)) == 0)
+    publisher.publish("too late", routing_key=queue)
+    assert store.command(keys.meta(queue), "EXISTS", keys.meta(queue)) == 0
+    bindings = keys.bindings(f"ex-{queue}")
+    assert store.command(bindings, "EXISTS", bindings) == 0
+
+
+def test_bindings_that_got_lost_are_stored_again_by_who_made_them(
+    connect: Connect, store: Store, queue: str
+) -> None:
+    channel = connect().default_channel
+    bound = _direct(queue)(channel)
+    bound.declare()
+    store.command(keys.bindings(f"ex-{queue}"), "DEL", keys.bindings(f"ex-{queue}"))
+    Producer(channel).publish("x", exchange=bound.exchange, routing_key=queue)
+    assert sum(_stats(store, queue).waiting) == 1
+
+
+def test_a_batch_is_stored_when_it_is_full_and_at_its_end(
+    connect: Connect, store: Store, queue: str
+) -> None:
+    producer = Producer(connect())
+    assert producer.supports_batch_publish
+    with producer.batch(max_size=3):
+        for number in range(4):
+            producer.publish(number, routing_key=queue)
+        assert sum(_stats(store, queue).waiting) == 3
+    assert sum(_stats(store, queue).waiting) == 4
+
+
+def test_a_batch_that_ends_in_an_error_is_given_up(
+    connect: Connect, store: Store, queue: str
+) -> None:
+    producer = Producer(connect())
+    with pytest.raises(RuntimeError), producer.batch():
+        producer.publish("x", routing_key=queue)
+        raise RuntimeError
+    assert sum(_stats(store, queue).waiting) == 0
+
+
+def test_leases_are_renewed_while_a_message_is_held(
+    connect: Connect, store: Store, queue: str, until: Until
+) -> None:
+    connection = connect(lease=150)
+    got, _ = _consume(connection, Queue(queue))
+    Producer(connection).publish("x", routing_key=queue)
+    _collect(connection, 1)
+    first = _lease_end(store, queue)
+    until(lambda: _lease_end(store, queue) > first + 200)
+    assert len(got) == 1
+    got[0].ack()
+
+
+def _lease_end(store: Store, queue: str) -> float:
+    key = keys.leases(queue)
+    return float(store.command(key, "ZRANGE", key, 0, 0, "WITHSCORES")[0][1])
+
+
+def test_a_consumer_goes_on_after_its_connections_are_killed(
+    connect: Connect, store: Store, queue: str
+) -> None:
+    connection = connect()
+    got, _ = _consume(connection, Queue(queue))
+    _until_subscribed(connection)
+    for link in connection.transport.poller._links._links.values():
+        link._socket.shutdown(2)
+    Producer(connect()).publish("x", routing_key=queue)
+    _collect(connection, 1)
+    assert len(got) == 1
+
+
+def test_a_node_that_stays_silent_is_given_up(
+    connect: Connect, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omx_tasks.store.links.SILENCE", 0.2)
+    monkeypatch.setattr("omx_tasks.store.links.ROUND", 0.05)
+    connection = connect()
+    got, _ = _consume(connection, Queue(queue))
+    _until_subscribed(connection)
+    poller = connection.transport.poller
+    link = poller._links.of(poller._consumptions[keys.bell(queue)].slot)
+    link._read_chunk = lambda: b""  # the node does not say anything any more
+    Producer(connect()).publish("x", routing_key=queue)
+    _collect(connection, 1)
+    assert len(got) == 1
+    assert link._socket is None

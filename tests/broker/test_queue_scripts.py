@@ -1,0 +1,240 @@
+"""The life of messages, script by script, on a real cluster."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from omx_tasks.broker import queues
+from omx_tasks.broker.queues import Claimed, Held, Posting, Stats
+from omx_tasks.priorities import Priority
+from omx_tasks.store import keys
+from omx_tasks.store.client import Store
+from omx_tasks.store.scripts import Call
+
+Until = Callable[..., None]
+LONG = 60_000
+
+
+class Bench:
+    """One queue, and the calls on it."""
+
+    def __init__(self, store: Store, queue: str) -> None:
+        self.store, self.queue = store, queue
+
+    def publish(self, *ids: str, **properties: int) -> list[int]:
+        postings = [Posting(id_, f"body of {id_}", **properties) for id_ in ids]  # type: ignore[arg-type]
+        return list(self.store.run(queues.publish(self.queue, postings)))
+
+    def claim(
+        self, most: int = 10, *, token: str = "", lease: int = LONG, deliveries: int = 0
+    ) -> Claimed:
+        call = queues.claim(
+            self.queue, token or uuid.uuid4().hex, most=most, lease=lease, deliveries=deliveries
+        )
+        return queues.claimed(self.store.run(call))
+
+    def ids(self, most: int = 10, **kwargs: int) -> list[str]:
+        return [delivery.id for delivery in self.claim(most, **kwargs).deliveries]  # type: ignore[arg-type]
+
+    @property
+    def stats(self) -> Stats:
+        return queues.read_stats(self.store.run(queues.stats(self.queue)))
+
+    def state(self) -> dict[str, object]:
+        """All that is stored of the queue, but for times."""
+        dump: dict[str, object] = {}
+        for key in keys.queue_keys(self.queue):
+            kind = self.store.command(key, "TYPE", key)
+            if kind == b"hash":
+                dump[key] = self.store.command(key, "HGETALL", key)
+            elif kind == b"zset":
+                dump[key] = self.store.command(key, "ZRANGE", key, 0, -1)
+        return dump
+
+
+@pytest.fixture
+def bench(store: Store, queue: str) -> Bench:
+    return Bench(store, queue)
+
+
+def test_p0_goes_first_then_the_longest_remaining_path_then_first_in(bench: Bench) -> None:
+    bench.publish("late", priority=Priority.P3)
+    bench.publish("usual-1", "usual-2")
+    bench.publish("long-path", rank=900)
+    bench.publish("soon", priority=Priority.P1)
+    bench.publish("now", priority=Priority.P0)
+    assert bench.ids() == ["now", "soon", "long-path", "usual-1", "usual-2", "late"]
+
+
+def test_a_claim_takes_no_more_than_was_asked_for_and_says_what_is_left(bench: Bench) -> None:
+    bench.publish("a", "b", "c")
+    claimed = bench.claim(2)
+    assert [d.id for d in claimed.deliveries] == ["a", "b"]
+    assert claimed.left == 1
+    assert bench.ids() == ["c"]
+    assert bench.ids() == []
+
+
+def test_a_message_published_twice_is_stored_once_also_after_its_ack(bench: Bench) -> None:
+    assert bench.publish("a") == [1, 0]
+    assert bench.publish("a") == [0, 1]
+    bench.claim(token="t")
+    assert bench.publish("a") == [0, 1]
+    bench.store.run(queues.ack(bench.queue, [Held("a", "t")]))
+    assert bench.publish("a") == [0, 1]
+    assert bench.ids() == []
+
+
+def test_a_message_comes_back_to_its_place_when_its_lease_ends(bench: Bench, until: Until) -> None:
+    bench.publish("first", "second", "third")
+    bench.claim(1, lease=30)
+    until(lambda: bench.claim(0).left == 3)
+    claimed = bench.claim()
+    assert [(d.id, d.count) for d in claimed.deliveries] == [
+        ("first", 2),
+        ("second", 1),
+        ("third", 1),
+    ]
+    assert bench.stats.counters["returned"] == 1
+
+
+def test_a_claim_says_when_the_next_lease_ends(bench: Bench) -> None:
+    bench.publish("a")
+    bench.claim(lease=5000)
+    assert 4000 < bench.claim().due <= 5000
+
+
+def test_only_the_holder_of_the_token_can_ack_renew_or_release(bench: Bench, until: Until) -> None:
+    bench.publish("a")
+    bench.claim(token="old", lease=20)
+    until(lambda: bench.claim(token=f"new-{uuid.uuid4().hex}", most=0).left)
+    bench.claim(token="new")
+    old = [Held("a", "old")]
+    assert bench.store.run(queues.ack(bench.queue, old)) == [0, 0, 1]
+    assert bench.store.run(queues.renew(bench.queue, old, lease=1000)) == [b"a"]
+    assert bench.store.run(queues.release(bench.queue, old)) == 0
+    assert bench.stats.leased == 1
+    assert bench.stats.counters["fenced"] == 1
+    assert bench.store.run(queues.ack(bench.queue, [Held("a", "new")])) == [1, 0, 0]
+
+
+def test_a_renewed_lease_outlives_its_first_length(bench: Bench, until: Until) -> None:
+    bench.publish("renewed", "dropped")
+    bench.claim(token="t", lease=300)
+    held = [Held("renewed", "t")]
+    assert bench.store.run(queues.renew(bench.queue, held, lease=LONG)) == []
+    until(lambda: bench.ids() == ["dropped"])
+    assert bench.stats.leased == 2
+
+
+def test_a_message_delivered_too_often_is_parked_as_dead(bench: Bench, until: Until) -> None:
+    bench.publish("poison")
+    for delivery in (1, 2):
+        until(lambda count=delivery: _counts(bench.claim(lease=10, deliveries=2)) == [count])
+    until(lambda: bench.claim(deliveries=2) and bench.stats.dead == 1)
+    assert bench.ids() == []
+    assert bench.stats.leased == 0
+    assert bench.publish("poison") == [0, 1]
+
+
+def _counts(claimed: Claimed) -> list[int]:
+    return [delivery.count for delivery in claimed.deliveries]
+
+
+def test_a_delayed_message_comes_when_it_is_due(bench: Bench, until: Until) -> None:
+    bench.publish("later", delay=80)
+    bench.publish("now")
+    claimed = bench.claim()
+    assert [d.id for d in claimed.deliveries] == ["now"]
+    assert 0 < claimed.due <= 80
+    assert bench.stats.delayed == 1
+    until(lambda: bench.ids() == ["later"])
+
+
+def test_a_released_message_goes_back_to_its_place_or_waits_a_while(
+    bench: Bench, until: Until
+) -> None:
+    bench.publish("a", "b")
+    bench.claim(1, token="t")
+    assert bench.store.run(queues.release(bench.queue, [Held("a", "t")])) == 1
+    assert bench.ids(1) == ["a"]
+    bench.claim(1, token="u")
+    bench.store.run(queues.release(bench.queue, [Held("b", "u")], delay=50))
+    assert bench.ids() == []
+    until(lambda: bench.ids() == ["b"])
+
+
+def test_a_claim_asked_for_twice_gives_the_same_messages(bench: Bench) -> None:
+    bench.publish("a", "b", "c")
+    first = bench.claim(2, token="t")
+    bench.store.run(queues.ack(bench.queue, [Held("a", "t")]))
+    again = bench.claim(2, token="t")
+    assert [d.id for d in first.deliveries] == ["a", "b"]
+    assert [(d.id, d.count) for d in again.deliveries] == [("b", 1)]
+    assert again.left == 1
+
+
+def test_purging_removes_what_waits_and_leaves_what_is_held(bench: Bench) -> None:
+    bench.publish("held", "waiting")
+    bench.publish("delayed", delay=LONG)
+    bench.claim(1, token="t")
+    assert bench.store.run(queues.purge(bench.queue)) == 2
+    assert bench.stats == Stats((0, 0, 0, 0), 1, 0, 0, {"seq": 3, "published": 3, "purged": 2})
+    assert bench.store.run(queues.ack(bench.queue, [Held("held", "t")])) == [1, 0, 0]
+
+
+def test_a_deleted_queue_leaves_nothing(bench: Bench) -> None:
+    bench.publish("a")
+    bench.store.run(queues.delete(bench.queue))
+    assert bench.state() == {}
+
+
+def test_an_unused_queue_with_an_expiry_goes_as_a_whole(bench: Bench, until: Until) -> None:
+    bench.store.run(queues.declare(bench.queue, expires=60))
+    bench.publish("a")
+    bench.claim(1, lease=LONG)
+    until(lambda: bench.state() == {})
+
+
+def test_the_holder_of_a_message_keeps_an_expiring_queue_alive(bench: Bench) -> None:
+    bench.store.run(queues.declare(bench.queue, expires=400))
+    bench.publish("a")
+    bench.claim(token="t")
+    pause = threading.Event()
+    for _ in range(8):
+        pause.wait(0.1)
+        assert bench.store.run(queues.renew(bench.queue, [Held("a", "t")], lease=LONG)) == []
+    assert bench.stats.leased == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["declare", "publish", "claim", "ack", "failed", "renew", "release", "purge", "delete"]
+)
+def test_each_script_run_twice_comes_to_the_same(bench: Bench, name: str) -> None:
+    bench.publish("a", "b", "c")
+    bench.publish("d", delay=LONG)
+    bench.claim(2, token="t")
+    call = _calls(bench.queue)[name]
+    bench.store.run(call)
+    once = bench.state()
+    bench.store.run(call)
+    assert bench.state() == once
+
+
+def _calls(queue: str) -> dict[str, Call]:
+    held = [Held("a", "t"), Held("b", "t")]
+    return {
+        "declare": queues.declare(queue),
+        "publish": queues.publish(queue, [Posting("x", "x"), Posting("y", "y", delay=LONG)]),
+        "claim": queues.claim(queue, "u", most=5, lease=LONG),
+        "ack": queues.ack(queue, held),
+        "failed": queues.ack(queue, held, outcome="failed"),
+        "renew": queues.renew(queue, held, lease=LONG),
+        "release": queues.release(queue, held),
+        "purge": queues.purge(queue),
+        "delete": queues.delete(queue),
+    }
