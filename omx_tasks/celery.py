@@ -7,29 +7,38 @@ other is handed to them here: the runs' ``advance`` to the agents and to the res
 
 from __future__ import annotations
 
+import logging
 import os
-import socket
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
-from celery.signals import worker_process_init
+import click
+from celery import Celery, states
+from celery.concurrency import prefork
+from celery.signals import worker_process_init, worker_process_shutdown, worker_shutdown
+from click.core import ParameterSource
 
 from omx_tasks import settings, tasks
+from omx_tasks.agents.capabilities import Capabilities
 from omx_tasks.agents.host import Host
 from omx_tasks.agents.pool import TaskPool
-from omx_tasks.agents.queues import CapabilityQueues
+from omx_tasks.agents.process import ProcessHost
+from omx_tasks.agents.queues import CapabilityQueues, Listening
 from omx_tasks.broker.transport import register
-from omx_tasks.errors import ConfigurationError
+from omx_tasks.errors import ConfigurationError, OmxError
 from omx_tasks.home import Home
 from omx_tasks.mcp import config as server_files
+from omx_tasks.mcp.config import ServerFile
 from omx_tasks.priorities import Priority
 from omx_tasks.results.backend import Backend
-from omx_tasks.results.joins import Outcome
 from omx_tasks.runs.advance import finish_and_advance, plans
 from omx_tasks.runs.dispatch import publish_ready
 from omx_tasks.store.client import Store
 
+logger = logging.getLogger(__name__)
+
+OWN_POOL = "omx_tasks.agents.pool:TaskPool"
 NO_BROKER = (
     "no broker: start a system on this machine with `omx up --detach`, or name a cluster in OMX_BROKER_URL "
     "(rediscluster://host:port[,host:port…])"
@@ -44,6 +53,19 @@ def broker_url() -> str:
     if system is None:
         raise ConfigurationError(NO_BROKER)
     return system.broker_url
+
+
+class _Refusal(ConfigurationError, click.ClickException):
+    """A mistake that Celery's own commands show as one message instead of a traceback."""
+
+    exit_code = 2
+
+
+def _configuration() -> dict[str, Any]:
+    try:
+        return configuration()
+    except OmxError as error:
+        raise _Refusal(str(error)) from error
 
 
 def configuration() -> dict[str, Any]:
@@ -64,10 +86,19 @@ def configuration() -> dict[str, Any]:
         "result_serializer": "json",
         "accept_content": ["json"],
         "task_default_priority": int(Priority.P2),
-        "worker_pool": "omx_tasks.agents.pool:TaskPool",
-        "worker_concurrency": given.slots,
+        # A worker of the user's choice (`-P`) has Celery's defaults: as many processes as there are processors.
+        "worker_pool": "prefork" if _pool_was_asked_for() else OWN_POOL,
+        "worker_concurrency": None if _pool_was_asked_for() else given.slots,
         "worker_prefetch_multiplier": 1,
+        "worker_proc_alive_timeout": given.server_start_timeout + 10.0,
     }
+
+
+def _pool_was_asked_for() -> bool:
+    """Whether a pool was named on the command line that is being read: Celery takes ``-P prefork`` for none."""
+    context = click.get_current_context(silent=True)
+    asked = None if context is None else context.get_parameter_source("pool")
+    return asked is ParameterSource.COMMANDLINE
 
 
 def make_store() -> Store:
@@ -75,43 +106,76 @@ def make_store() -> Store:
     return Store(broker_url(), timeout=settings.current().request_timeout)
 
 
+@cache
+def shared_store() -> Store:
+    """Return the one client of this process, for calls that wait."""
+    return make_store()
+
+
+def server_file() -> ServerFile:
+    """Read the agent's own file: what it says may be launched, and nothing else."""
+    return server_files.load(server_files.find(settings.current().mcp_config, Path.cwd()))
+
+
 def make_host(node: str, slots: int) -> Host:
     """Make an agent's parts from the settings and the server file."""
-    given = settings.current()
-    path = server_files.find(given.mcp_config, Path.cwd())
     return Host(
         name=node,
         slots=slots,
         store=make_store(),
-        servers=server_files.load(path),
-        settings=given,
+        servers=server_file(),
+        settings=settings.current(),
         advance=publish_ready,
         environ=os.environ,
     )
 
 
-def start_host() -> Host:
-    """Make and start the parts of a process of one of Celery's own pools."""
-    given = settings.current()
-    host = make_host(f"{socket.gethostname()}-{os.getpid()}", given.slots)
-    host.start()
-    return host
+# --- Celery's own pools -----------------------------------------------------------------------------
+
+hosts = ProcessHost(make_host)
+
+
+def make_listening(consumer: Any) -> Listening:
+    """Make what a worker with one of Celery's own pools listens with; threads and solo are warm after it."""
+    if not isinstance(consumer.pool, prefork.TaskPool):
+        hosts.get(consumer.hostname, consumer.pool.num_processes)
+    return Listening(make_store(), consumer.hostname, Capabilities(server_file().servers))
+
+
+def process_started(sender: str | None = None, **_: Any) -> None:
+    """A process that runs tasks begins (prefork: after its fork): warm it."""
+    hosts.get(f"{os.getpid()}.{sender}" if sender else "")
+
+
+def process_ended(**_: Any) -> None:
+    """A process that ran tasks ends."""
+    hosts.stop()
 
 
 def part_returned(request: Any, state: str, result: Any) -> None:
-    """Write the outcome of an operation that ran through Celery's tracer, and publish what it made ready."""
-    run_id, operation = request.args
-    store = make_store()
-    outcome = result if isinstance(result, Outcome) else tasks.lost(state, result)
-    finish_and_advance(store, run_id, operation, plans(store)(run_id), outcome)
-    store.close()
+    """Write the outcome of an operation whose task did not come to its end; never raises.
+
+    One that did has written its outcome itself.
+    """
+    if state == states.SUCCESS:
+        return
+    try:
+        run_id, operation = request.args
+        store = shared_store()
+        plan = plans(store)(run_id)
+        finish_and_advance(store, run_id, operation, plan, tasks.lost(state, result))
+    except Exception:  # Celery would take an error of this hook for one of the task's
+        logger.exception("the end of task %s as %s could not be written", request.id, state)
 
 
 register()
 app = Celery("omx_tasks", set_as_current=False)
-app.add_defaults(configuration)
+app.add_defaults(_configuration)
 app.steps["consumer"].add(CapabilityQueues)
 TaskPool.make_host = make_host
-tasks.make_hosts_with(start_host)
+CapabilityQueues.make_listening = make_listening
+tasks.OperationTask.hosts = hosts
 Backend.part_returned = staticmethod(part_returned)
-worker_process_init.connect(tasks.forget_host)
+worker_process_init.connect(process_started)
+worker_process_shutdown.connect(process_ended)
+worker_shutdown.connect(process_ended)

@@ -1,54 +1,46 @@
 """The bodies of the Celery tasks.
 
 In the project's own pool an operation never gets here: it runs on the agent's loop. In Celery's other pools (prefork,
-threads, solo) the task's body runs it on a loop of the process's own, and the result backend finishes it.
+threads, solo) the task's body hands it to the runner of its process and waits until all that follows from it is stored.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
-from celery import shared_task
-from celery.exceptions import Ignore
+from celery import Task, shared_task
+from celery.exceptions import Reject
 
-from omx_tasks.agents.host import Host
+from omx_tasks.agents.process import ProcessHost
+from omx_tasks.errors import OmxError
 from omx_tasks.results.joins import Outcome
 
-_makers: list[Callable[[], Host]] = []
-_local: dict[str, Host] = {}
-_lock = threading.Lock()
+
+class OperationTask(Task):
+    """The task ``omx.operation``: ``hosts`` is set by the composition root."""
+
+    abstract = True
+    Strategy = "omx_tasks.agents.strategy:operations"
+    hosts: ClassVar[ProcessHost]
 
 
-@shared_task(name="omx.operation", ignore_result=True, acks_late=True, reject_on_worker_lost=True)
-def operation(run_id: str, operation_id: str) -> Outcome:
-    """Run one operation of a run; what it returns is written by `omx_tasks.celery.part_returned`."""
-    host = _host()
-    outcome = host.loop.run(host.runner.perform(run_id, operation_id))
-    if outcome is None:
-        raise Ignore()
-    return outcome
-
-
-def _host() -> Host:
-    with _lock:
-        if "host" not in _local:
-            _local["host"] = _makers[-1]()
-        return _local["host"]
-
-
-def make_hosts_with(maker: Callable[[], Host]) -> None:
-    """Say how a process of one of Celery's own pools makes and starts its host."""
-    _makers.append(maker)
-
-
-def forget_host(**_: Any) -> None:
-    """After a fork: the parent's loop and sessions are not ours."""
-    _local.clear()
+@shared_task(
+    name="omx.operation",
+    base=OperationTask,
+    ignore_result=True,
+    acks_late=True,
+    reject_on_worker_lost=True,
+)
+def operation(run_id: str, operation_id: str) -> str:
+    """Run one operation of a run and return its state."""
+    try:
+        outcome = OperationTask.hosts.get().runner.run(run_id, operation_id)
+    except OmxError as error:
+        raise Reject(str(error), requeue=True) from error
+    return outcome.state if outcome else "nothing to do"
 
 
 def lost(state: str, reason: Any) -> Outcome:
-    """Return the outcome of an operation whose body returned none: it was revoked, or its worker died."""
+    """Return the outcome of an operation whose body did not come to its end: it was revoked, or its worker died."""
     error = {"kind": "lost", "message": f"the task ended as {state}: {reason}"}
     return Outcome("cancelled" if state == "REVOKED" else "unknown", error=error)

@@ -11,25 +11,24 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
+from omx_tasks.agents.caller import Caller
+from omx_tasks.agents.capabilities import Capabilities
+from omx_tasks.agents.heartbeat import Heartbeat
 from omx_tasks.agents.runner import Advance, Runner
-from omx_tasks.broker.routing import set_name, words_of
-from omx_tasks.errors import OmxError, OperationError
+from omx_tasks.errors import OperationError
 from omx_tasks.mcp.config import ServerFile
 from omx_tasks.mcp.loop import LoopThread
 from omx_tasks.mcp.pool import SessionPool
 from omx_tasks.settings import Settings
-from omx_tasks.store import keys
 from omx_tasks.store.client import Store
-from omx_tasks.store.courier import Courier, Done
-from omx_tasks.store.scripts import Call, script
+from omx_tasks.store.courier import Courier
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two heartbeats. They also bring the capability sets that are newly asked for.
-HEARTBEAT = 1.0
+#: Seconds that closing all sessions may take.
+CLOSE = 10.0
 
 
 class Host:
@@ -47,8 +46,9 @@ class Host:
     ) -> None:
         self.name = name
         self.loop = LoopThread()
-        self.courier = Courier(store, name="runner")
-        self.on_capability_sets: Callable[[frozenset[str]], None] = lambda _sets: None
+        self.capabilities = Capabilities(servers.servers)
+        self._store = store
+        self._courier = Courier(store, name="runner")
         self._servers = servers
         self._slots = slots
         self._catalogue: dict[str, str] = {}
@@ -62,12 +62,14 @@ class Host:
         )
         self.runner = Runner(
             agent=name,
-            courier=self.courier,
-            sessions=self._pool,
-            servers=servers.servers,
+            loop=self.loop,
+            courier=self._courier,
+            caller=Caller(name, self._pool, servers.servers, settings.output_limit),
             advance=advance,
             slots=slots,
-            output_limit=settings.output_limit,
+        )
+        self.heartbeat = Heartbeat(
+            self._courier, name, self.capabilities, self._record, self._catalogue
         )
 
     def __repr__(self) -> str:
@@ -76,37 +78,33 @@ class Host:
     def start(self) -> None:
         """Open every session, then report as ready."""
         self.loop.start()
-        self.courier.start()
+        self._courier.start()
         self._report(self.loop.run(self._pool.warm()))
-        self.courier.post(self._heartbeat)
-        self.courier.every(HEARTBEAT, self._heartbeat)
+        self.heartbeat.start()
 
     def stop(self, timeout: float) -> None:
         """Let what runs end (for ``timeout`` seconds), carry the last answers, close the sessions."""
         self.runner.drain(timeout)
-        self.courier.send(self._heartbeat_call("", {}))
-        self.courier.stop()
-        self.loop.run(self._pool.close(), timeout=10.0)
-        self.loop.stop()
+        self.heartbeat.stop()
+        self._courier.stop()
+        try:
+            self.loop.run(self._pool.close(), timeout=CLOSE)
+        except TimeoutError:
+            logger.error("sessions of %s could not be closed in %g s", self.name, CLOSE)
+        finally:
+            self.loop.stop()
+            self._store.close()
 
     def _report(self, outcomes: Mapping[str, OperationError | None]) -> None:
         for server, error in outcomes.items():
-            if error is not None:
-                self._failed[server] = error.message
-                logger.error("%s", error.message)
-        for server in outcomes.keys() - self._failed.keys():
-            session = self.loop.run(self._pool.get(server))
-            self._catalogue[server] = json.dumps(session.description)
-
-    # --- heartbeat ----------------------------------------------------------------------------------
-
-    def _heartbeat(self) -> Iterable[tuple[Call, Done | None]]:
-        yield self._heartbeat_call(self._record(), self._catalogue), self._read_sets
-
-    def _heartbeat_call(self, record: str, catalogue: Mapping[str, str]) -> Call:
-        pairs = [word for pair in catalogue.items() for word in pair]
-        names = (keys.agents(), keys.catalogue(), keys.capability_sets())
-        return Call(script("heartbeat_1"), names, (self.name, record, *pairs))
+            try:
+                if error is not None:
+                    raise error
+                session = self.loop.run(self._pool.get(server))
+                self._catalogue[server] = json.dumps(session.description)
+            except OperationError as reason:
+                self._failed[server] = reason.message
+                logger.error("%s", reason.message)
 
     def _record(self) -> str:
         record = {
@@ -121,22 +119,3 @@ class Host:
             "heard": time.time(),
         }
         return json.dumps(record)
-
-    def _read_sets(self, answer: Any) -> None:
-        if isinstance(answer, OmxError):
-            logger.warning("the heartbeat was not confirmed: %s", answer)
-            return
-        self.on_capability_sets(
-            frozenset(name.decode() for name in answer if self.covers(name.decode()))
-        )
-
-    # --- capabilities -------------------------------------------------------------------------------
-
-    def covers(self, capability_set: str) -> bool:
-        """Whether this agent offers all words of a set: its servers, and every other word."""
-        servers = {word for word in words_of(capability_set) if word.startswith("server:")}
-        return servers <= {f"server:{name}" for name in self._servers.servers}
-
-    def own_sets(self) -> list[str]:
-        """Return the sets of one server each, which this agent always serves."""
-        return [set_name([f"server:{name}"]) for name in sorted(self._servers.servers)]

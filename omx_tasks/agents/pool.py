@@ -27,6 +27,7 @@ from celery.concurrency.base import BasePool, apply_target
 from celery.exceptions import Reject
 
 from omx_tasks.agents.host import Host
+from omx_tasks.agents.runner import Work
 from omx_tasks.errors import OmxError
 from omx_tasks.results.joins import Outcome
 
@@ -35,10 +36,12 @@ logger = logging.getLogger(__name__)
 OPERATION = "omx.operation"
 #: Seconds that a warm shutdown waits for what is under way.
 DRAIN = 60.0
+#: Seconds that the end of the pool waits for what is still under way then.
+LAST_CALLS = 1.0
 
 
 class ApplyResult:
-    """What Celery keeps of a task under way."""
+    """What Celery keeps of an ordinary task under way."""
 
     def __init__(self, future: Future[Any]) -> None:
         self._future = future
@@ -46,6 +49,10 @@ class ApplyResult:
     def wait(self, timeout: float | None = None) -> None:
         """Wait until it ended."""
         wait([self._future], timeout)
+
+    def terminate(self, _signal: int | None = None) -> None:
+        """Keep a task from starting; a thread that runs cannot be ended."""
+        self._future.cancel()
 
 
 class TaskPool(BasePool):
@@ -81,11 +88,13 @@ class TaskPool(BasePool):
         kwargs: dict[str, Any] | None = None,
         callback: Callable[[Any], None] | None = None,
         accept_callback: Callable[[int, float], None] | None = None,
-        **options: Any,
-    ) -> ApplyResult:
+        **_options: Any,
+    ) -> ApplyResult | Work:
         """Start a task; ``args`` is what Celery's tracer takes: name, id, request, body, type, encoding."""
         if args and args[0] == OPERATION and self.host is not None:
-            return self._apply_operation(self.host, args[3], callback, accept_callback)
+            names = named(args[3])
+            if names is not None:
+                return self._apply_operation(self.host, names, callback, accept_callback)
         return self._apply_task(target, args, kwargs or {}, callback, accept_callback)
 
     def _apply_task(
@@ -105,18 +114,21 @@ class TaskPool(BasePool):
         return ApplyResult(future)
 
     def _apply_operation(
-        self, host: Host, body: str | bytes, callback: Any, accept_callback: Any
-    ) -> ApplyResult:
+        self, host: Host, names: tuple[str, str], callback: Any, accept_callback: Any
+    ) -> Work:
+        """Run an operation that came through Celery's strategy; its request holds what is returned weakly."""
         began = time.monotonic()
         if accept_callback is not None:
             accept_callback(os.getpid(), began)
-        run_id, operation = json.loads(body)[0]
 
         def done(outcome: Outcome | None, error: OmxError | None) -> None:
             if callback is not None:
                 callback(_answer(outcome, error, time.monotonic() - began))
 
-        return ApplyResult(host.loop.submit(host.runner.run(run_id, operation, done)))
+        return host.runner.submit(*names, done)
+
+    def terminate_job(self, pid: int, signal: int | None = None) -> None:
+        """Nothing to do: what can be ended is ended through its result, and its process is ours."""
 
     def on_close(self) -> None:
         """A warm shutdown begins: let what is under way end, while its leases and acks still work."""
@@ -126,8 +138,8 @@ class TaskPool(BasePool):
             logger.error("operations still run after %s s; they go back to their queues", DRAIN)
 
     def on_stop(self) -> None:
-        """Close the sessions."""
-        self._end(DRAIN)
+        """Close the sessions; what could end has ended in `on_close`."""
+        self._end(LAST_CALLS)
 
     def on_terminate(self) -> None:
         """A cold shutdown: what is under way is given up and comes back by its lease."""
@@ -138,7 +150,7 @@ class TaskPool(BasePool):
         if host is not None:
             host.stop(drain)
         if self._executor is not None:
-            self._executor.shutdown(wait=drain > 0, cancel_futures=True)
+            self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None
 
     def grow(self, n: int = 1) -> None:
@@ -157,13 +169,21 @@ class TaskPool(BasePool):
 
     def _get_info(self) -> dict[str, Any]:
         info: dict[str, Any] = super()._get_info()
-        runner = self.host.runner if self.host else None
         info |= {
             "max-concurrency": self.limit,
             "threads": len(self._futures),
-            "operations": runner.busy if runner else 0,
+            "operations": self.host.runner.busy if self.host else 0,
         }
         return info
+
+
+def named(body: str | bytes) -> tuple[str, str] | None:
+    """Return the run and the operation that a message names; None where it is malformed."""
+    try:
+        run_id, operation = json.loads(bytes(body) if isinstance(body, memoryview) else body)[0]
+    except (ValueError, TypeError, LookupError):
+        return None
+    return (run_id, operation) if isinstance(run_id, str) and isinstance(operation, str) else None
 
 
 def _answer(

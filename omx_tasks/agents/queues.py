@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from celery import bootsteps
 
+from omx_tasks.agents.capabilities import Capabilities
+from omx_tasks.agents.heartbeat import Heartbeat
 from omx_tasks.agents.pool import TaskPool
 from omx_tasks.broker.routing import PREFIX
+from omx_tasks.store.client import Store
+from omx_tasks.store.courier import Courier
+
+
+class Listening:
+    """Hears which capability sets are asked for where the consumer's process has no host: with Celery's own pools."""
+
+    def __init__(self, store: Store, name: str, capabilities: Capabilities) -> None:
+        self.capabilities = capabilities
+        self._store = store
+        self._courier = Courier(store, name="capabilities")
+        self.heartbeat = Heartbeat(self._courier, name, capabilities)
+
+    def start(self) -> None:
+        """Begin to hear."""
+        self._courier.start()
+        self.heartbeat.start()
+
+    def stop(self) -> None:
+        """Hear no more."""
+        self._courier.stop()
+        self._store.close()
 
 
 class CapabilityQueues(bootsteps.StartStopStep):
@@ -15,17 +40,28 @@ class CapabilityQueues(bootsteps.StartStopStep):
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
+    #: Makes what listens for a worker with one of Celery's own pools; set by the composition root.
+    make_listening: ClassVar[Callable[[Any], Listening]]
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self._listening: Listening | None = None
+
     def start(self, consumer: Any) -> None:
         """Consume what this agent covers; called again after each reconnection."""
-        host = TaskPool.host
-        if host is None:
-            return
-        self._consume(consumer, host.own_sets())
+        part = TaskPool.host or self._listen(consumer)
+        self._consume(consumer, part.capabilities.own_sets())
 
-        def asked_for(sets: frozenset[str]) -> None:
-            consumer.call_soon(self._consume, consumer, sorted(sets))
+        def asked_for(sets: list[str]) -> None:
+            consumer.call_soon(self._consume, consumer, sets)
 
-        host.on_capability_sets = asked_for
+        part.heartbeat.on_sets = asked_for
+
+    def _listen(self, consumer: Any) -> Listening:
+        if self._listening is None:
+            self._listening = CapabilityQueues.make_listening(consumer)
+            self._listening.start()
+        return self._listening
 
     def _consume(self, consumer: Any, sets: list[str]) -> None:
         if consumer.task_consumer is None:
@@ -37,7 +73,14 @@ class CapabilityQueues(bootsteps.StartStopStep):
                     queue, exchange="", exchange_type="direct", routing_key=queue
                 )
 
-    def stop(self, consumer: Any) -> None:
+    def stop(self, _consumer: Any) -> None:
         """Take no more news from the heartbeat."""
-        if TaskPool.host is not None:
-            TaskPool.host.on_capability_sets = lambda _sets: None
+        part = TaskPool.host or self._listening
+        if part is not None:
+            part.heartbeat.on_sets = lambda _sets: None
+
+    def shutdown(self, _consumer: Any) -> None:
+        """Hear no more: the worker ends."""
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.stop()

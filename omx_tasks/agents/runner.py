@@ -1,36 +1,36 @@
-"""Runs one operation: fetch what it refers to, call the server, write the outcome, release what follows.
+"""Runs operations: fetch what one refers to, call the server, write the outcome, release what follows.
 
 ::
 
-    perform:  start ──go──► resolve ──► call ⟲ retry where safe ──► Outcome
-                └─over──► nothing to do                  (foreach: expand instead of call)
-    settle:   finish (outcome stored, joins counted) ──► publish what became ready ──► done (the message is acked)
+    begin:   a slot ──► start ──go──► resolve ──► call (see `caller`) ──► Outcome
+                          └─over──► nothing to do          (foreach: expand instead of call)
+    settle:  finish (outcome stored, joins counted) ──► publish what became ready ──► done (the message is acked)
 
-All of it happens on the loop thread of the agent, many operations at once; what goes to the cluster goes through the
-courier, so that a batch that was claimed together also starts, finishes and publishes together.
+The calls happen on the loop thread of the agent, many at once; what goes to the cluster goes through the courier, so
+that a batch that was claimed together also starts, finishes and publishes together.
 
-A call whose answer was lost (timeout, connection gone) is made again only where that can do no harm: resources,
-prompts, and tools that are read-only or idempotent, by their annotations or by the server file. Any
-other operation ends as ``unknown``: it may have been done. The same holds for a message that is delivered again.
+Whatever happens to an operation, ``done`` is told once: a message that nobody answers for would hold its lease and
+its place in the agent for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import logging
 import threading
-import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
+from omx_tasks.agents.caller import Caller
+from omx_tasks.agents.handover import Handover
+from omx_tasks.agents.plans import Plans
 from omx_tasks.errors import OmxError, OperationError
 from omx_tasks.graph import references
 from omx_tasks.graph.stored import StoredPlan, StoredStep, item_of
-from omx_tasks.mcp.calls import call
-from omx_tasks.mcp.config import ServerConfig
-from omx_tasks.mcp.pool import SessionPool
-from omx_tasks.mcp.session import Session
+from omx_tasks.mcp.loop import LoopThread
 from omx_tasks.results import joins
 from omx_tasks.results.joins import Outcome, Start
 from omx_tasks.store.courier import Courier
@@ -42,259 +42,256 @@ Advance = Callable[[str, StoredPlan, Sequence[str]], list[Call]]
 #: for which it could not be stored, and the message must be delivered again.
 Done = Callable[[Outcome | None, OmxError | None], None]
 
-#: Kinds of error after which nobody knows whether the call was carried out.
-LOST_ANSWER = frozenset({"timeout", "connection"})
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-KEPT_PLANS = 256
+#: Seconds before a message goes back whose operation could not be begun or stored.
+PATIENCE = 1.0
+
+REVOKED = Outcome("cancelled", error=OperationError("lost", "the task was revoked").as_json())
 
 logger = logging.getLogger(__name__)
 
 
+class Work:
+    """One delivered operation, from the moment it is taken until ``done`` is told."""
+
+    __slots__ = (
+        "__weakref__", "_done", "_ended", "_runner", "operation", "plan", "revoked", "run_id", "task", "token",
+    )  # fmt: skip
+
+    def __init__(self, runner: Runner, run_id: str, operation: str, done: Done) -> None:
+        self.run_id = run_id
+        self.operation = operation
+        self.token = uuid.uuid4().hex
+        self.plan: StoredPlan | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.revoked = False
+        self._runner = runner
+        self._done = done
+        self._ended = False
+
+    def __repr__(self) -> str:
+        return f"<Work {self.operation} of run {self.run_id}>"
+
+    @property
+    def step(self) -> StoredStep | None:
+        """The step of the plan, as soon as that is known."""
+        return None if self.plan is None else self.plan.steps.get(item_of(self.operation)[0])
+
+    def terminate(self, _signal: int | None = None) -> None:
+        """Cancel the operation: its server is told."""
+        self._runner.revoke(self)
+
+    def end(self, outcome: Outcome | None, error: OmxError | None) -> None:
+        """Tell ``done``, the first time."""
+        if not self._ended:
+            self._ended = True
+            self._done(outcome, error)
+
+
 class Runner:
-    """Runs operations on the loop thread; at most ``slots`` calls at once."""
+    """Runs operations on the loop thread; at most ``slots`` at once."""
 
     def __init__(
         self,
         *,
         agent: str,
+        loop: LoopThread,
         courier: Courier,
-        sessions: SessionPool,
-        servers: Mapping[str, ServerConfig],
+        caller: Caller,
         advance: Advance,
         slots: int,
-        output_limit: int,
     ) -> None:
         self._agent = agent
         self._courier = courier
-        self._sessions = sessions
-        self._servers = servers
+        self._caller = caller
         self._advance = advance
-        self._output_limit = output_limit
         self._slots = asyncio.Semaphore(slots)
-        self._plans: dict[str, asyncio.Future[StoredPlan]] = {}
-        self._under_way = 0
+        self._handover = Handover(loop)
+        self._plans = Plans(lambda run_id: self._ask(joins.read_plan(run_id)))
+        self._under_way: set[Work] = set()
         self._idle = threading.Condition()
         self.busy = 0
         self.done = 0
 
     def __repr__(self) -> str:
-        return f"<Runner {self._agent} under_way={self._under_way} done={self.done}>"
+        return f"<Runner {self._agent} under_way={len(self._under_way)} done={self.done}>"
 
-    async def run(self, run_id: str, operation: str, done: Done) -> None:
-        """Run an operation and settle it; ``done`` is called, from the courier's thread, when it is stored."""
-        with self._idle:
-            self._under_way += 1
-        try:
-            plan, outcome = await self._perform(run_id, operation)
-        except OmxError as error:
-            self._end(done, None, error)
-            return
-        if outcome is None or plan is None:
-            self._end(done, None, None)
-        else:
-            self._settle(run_id, plan, operation, outcome, done)
+    # --- from any thread ----------------------------------------------------------------------------
 
-    async def perform(self, run_id: str, operation: str) -> Outcome | None:
-        """Do all of an operation but its settlement; None when there is nothing (more) to settle.
+    def submit(self, run_id: str, operation: str, done: Done, *, revoked: bool = False) -> Work:
+        """Run an operation; ``done`` is told once, from the loop's or the courier's thread, when all is stored.
 
-        Raises `OmxError` when the cluster could not be asked: the message must be delivered again.
+        One that was revoked is not begun, but cancelled.
         """
-        return (await self._perform(run_id, operation))[1]
-
-    async def _perform(
-        self, run_id: str, operation: str
-    ) -> tuple[StoredPlan | None, Outcome | None]:
-        try:
-            plan = await self._plan(run_id)
-        except LookupError:
-            logger.warning("run %s is gone; its operation %s is dropped", run_id, operation)
-            return None, None
-        try:
-            return plan, await self._begin(run_id, plan, operation)
-        except OmxError:
-            raise
-        except Exception as error:  # a fault of ours ends this operation, not the agent nor the run
-            logger.exception("operation %s of run %s met an internal error", operation, run_id)
-            message = f"internal error of the agent: {type(error).__name__}: {error}"
-            return plan, Outcome(
-                "failed", 1, self._agent, error={"kind": "internal", "message": message}
-            )
-
-    async def _begin(self, run_id: str, plan: StoredPlan, operation: str) -> Outcome | None:
-        step = plan.step(operation)
-        start = joins.started(
-            await self._ask(joins.start(run_id, operation, self._agent, step.references)),
-            step.references,
-        )
-        if start.verdict != "go":
-            return None
-        scope = self._scope(plan, operation, start)
-        if step.foreach is not None and item_of(operation)[1] is None:
-            return await self._expand(run_id, plan, operation, step, scope)
-        return await self._attempt(step, start, scope)
-
-    def _scope(self, plan: StoredPlan, operation: str, start: Start) -> dict[str, Any]:
-        scope = {"inputs": plan.inputs, **start.values}
-        index = item_of(operation)[1]
-        return scope if index is None else {**scope, "item": start.item, "index": index}
-
-    async def _expand(
-        self,
-        run_id: str,
-        plan: StoredPlan,
-        operation: str,
-        step: StoredStep,
-        scope: Mapping[str, Any],
-    ) -> Outcome | None:
-        try:
-            items = references.evaluate(step.foreach or "", scope)
-            if not isinstance(items, list):
-                kind = type(items).__name__
-                raise OperationError(
-                    "foreach", f"{step.foreach} is no list but {kind}: {items!r:.100}"
-                )
-        except OperationError as error:
-            return Outcome("failed", 1, self._agent, error=error.as_json())
-        ready = await self._ask(joins.expand(run_id, operation, items))
-        for publish in self._advance(run_id, plan, [name.decode() for name in ready]):
-            await self._ask(publish)
-        return None
-
-    # --- the call -----------------------------------------------------------------------------------
-
-    async def _attempt(self, step: StoredStep, start: Start, scope: Mapping[str, Any]) -> Outcome:
-        try:
-            target = references.resolve(step.target, scope)
-            arguments = references.resolve(step.arguments, scope)
-        except OperationError as error:
-            return Outcome("failed", start.attempt, self._agent, error=error.as_json())
-        async with self._slots:
-            self.busy += 1
-            try:
-                return await self._call_safely(step, start.attempt, str(target), arguments)
-            finally:
-                self.busy -= 1
-
-    async def _call_safely(
-        self, step: StoredStep, attempt: int, target: str, arguments: dict[str, Any]
-    ) -> Outcome:
-        began = time.time()
-        harmless: bool | None = None
-        tries = 0
-        while True:
-            tries += 1
-            try:
-                session = await self._sessions.get(step.server)
-                harmless = self._is_harmless(step, session)
-                if attempt > 1 and not harmless and tries == 1:
-                    raise OperationError("connection", _INTERRUPTED)
-                began = time.time()
-                value = await call(session, step.kind, target, arguments, timeout=step.timeout)  # type: ignore[arg-type]
-                return self._succeeded(value, attempt + tries - 1, began)
-            except OperationError as error:
-                lost = error.kind in LOST_ANSWER
-                if lost and harmless and tries <= step.retries:
-                    await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1)))
-                    continue
-                state = "unknown" if lost and harmless is False else "failed"
-                return Outcome(
-                    state, attempt + tries - 1, self._agent, began, time.time(), error.as_json()
-                )
-
-    def _succeeded(self, value: dict[str, Any], attempts: int, began: float) -> Outcome:
-        ended = time.time()
-        size = len(json.dumps(value))
-        if size > self._output_limit:
-            message = (
-                f"the output has {size:,} bytes; OMX_OUTPUT_LIMIT allows {self._output_limit:,}"
-            )
-            error = OperationError("size", message).as_json()
-            return Outcome("failed", attempts, self._agent, began, ended, error)
-        return Outcome("succeeded", attempts, self._agent, began, ended, None, value)
-
-    def _is_harmless(self, step: StoredStep, session: Session) -> bool:
-        """Whether making this call twice comes to the same as making it once."""
-        if step.kind != "tool":
-            return True
-        hints = self._servers[step.server].hints
-        if step.target in hints.read_only or step.target in hints.idempotent:
-            return True
-        for tool in session.description["tools"]:
-            if tool["name"] == step.target:
-                annotations = tool.get("annotations") or {}
-                return bool(annotations.get("readOnlyHint") or annotations.get("idempotentHint"))
-        return False
-
-    # --- the cluster --------------------------------------------------------------------------------
-
-    async def _plan(self, run_id: str) -> StoredPlan:
-        """Return a run's plan, read once by each agent."""
-        known = self._plans.get(run_id)
-        if known is None:
-            while len(self._plans) >= KEPT_PLANS:
-                self._plans.pop(next(iter(self._plans)))
-            known = self._plans[run_id] = asyncio.ensure_future(self._read_plan(run_id))
-        try:
-            return await asyncio.shield(known)
-        except (LookupError, OmxError):
-            self._plans.pop(run_id, None)
-            raise
-
-    async def _read_plan(self, run_id: str) -> StoredPlan:
-        document = await self._ask(joins.read_plan(run_id))
-        if document is None:
-            raise LookupError(run_id)
-        return StoredPlan.parse(document)
-
-    def _ask(self, request: Call) -> Awaitable[Any]:
-        """Have the courier make a call; the answer, or its error, comes back to the loop."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-
-        def answered(reply: Any) -> None:
-            loop.call_soon_threadsafe(_resolve, future, reply)
-
-        self._courier.send(request, answered)
-        return future
-
-    def _settle(
-        self, run_id: str, plan: StoredPlan, operation: str, outcome: Outcome, done: Done
-    ) -> None:
-        """Finish, then publish, then say done: in the courier's thread, one trip each."""
-
-        def finished(ready: Any) -> None:
-            if isinstance(ready, OmxError):
-                self._end(done, None, ready)
-                return
-            publications = self._advance(run_id, plan, [name.decode() for name in ready])
-            if publications:
-                self._courier.post(lambda: _in_turn(publications, published))
-            else:
-                self._end(done, outcome, None)
-
-        def published(error: OmxError | None) -> None:
-            self._end(done, outcome, error)
-
-        goes_on = plan.step(operation).goes_on
-        self._courier.send(joins.finish(run_id, operation, outcome, goes_on=goes_on), finished)
-
-    def _end(self, done: Done, outcome: Outcome | None, error: OmxError | None) -> None:
+        work = Work(self, run_id, operation, done)
+        work.revoked = revoked
         with self._idle:
-            self._under_way -= 1
-            self.done += 1
-            self._idle.notify_all()
-        done(outcome, error)
+            self._under_way.add(work)
+        try:
+            self._handover.call(self._begin, work)
+        except RuntimeError:
+            self._end(work, None, OmxError("this agent is shutting down"))
+        return work
+
+    def run(self, run_id: str, operation: str) -> Outcome | None:
+        """Run an operation and wait for it; raises `OmxError` when it must be delivered again."""
+        answer: Future[Outcome | None] = Future()
+
+        def done(outcome: Outcome | None, error: OmxError | None) -> None:
+            if error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(outcome)
+
+        self.submit(run_id, operation, done)
+        return answer.result()
+
+    def revoke(self, work: Work) -> None:
+        """Cancel an operation that is under way: its server is told."""
+        work.revoked = True
+        with contextlib.suppress(RuntimeError):
+            self._handover.call(_cancel, work)
 
     def drain(self, timeout: float) -> bool:
         """Wait until nothing is under way; False when ``timeout`` seconds were not enough."""
         with self._idle:
-            return self._idle.wait_for(lambda: self._under_way == 0, timeout)
+            return self._idle.wait_for(lambda: not self._under_way, timeout)
+
+    # --- on the loop --------------------------------------------------------------------------------
+
+    def _begin(self, work: Work) -> None:
+        work.task = asyncio.get_running_loop().create_task(self._run(work))
+
+    async def _run(self, work: Work) -> None:
+        try:
+            await self._carry_out(work)
+        except OmxError as error:
+            await asyncio.sleep(PATIENCE)
+            self._end(work, None, error)
+        except asyncio.CancelledError:
+            if work.revoked and work.step is not None:
+                self._settle(work, REVOKED)
+            else:
+                self._end(work, None, OmxError(f"{work!r} was given up"))
+            raise
+        except Exception as error:  # a fault of ours must not keep the message for ever
+            logger.exception("%r met an internal error", work)
+            await asyncio.sleep(PATIENCE)
+            self._end(work, None, OmxError(f"internal error: {error}"))
+
+    async def _carry_out(self, work: Work) -> None:
+        work.plan = await self._plans.get(work.run_id)
+        if work.step is None:
+            logger.warning("%r is dropped: there is no such run or operation (any more)", work)
+            self._end(work, None, None)
+            return
+        outcome = REVOKED if work.revoked else await self._outcome(work)
+        if outcome is None:
+            self._end(work, None, None)
+        else:
+            self._settle(work, outcome)
+
+    async def _outcome(self, work: Work) -> Outcome | None:
+        # The slot comes before `start`: what only waits for one can go back as if untouched.
+        async with self._slots:
+            self.busy += 1
+            try:
+                return await self._attempt(work)
+            except OperationError as error:
+                return Outcome("failed", 1, self._agent, error=error.as_json())
+            except OmxError:
+                raise
+            except Exception as error:  # a fault of ours ends this operation, not the run
+                logger.exception("%r met an internal error", work)
+                reason = f"internal error of the agent: {type(error).__name__}: {error}"
+                failure = OperationError("internal", reason).as_json()
+                return Outcome("failed", 1, self._agent, error=failure)
+            finally:
+                self.busy -= 1
+
+    async def _attempt(self, work: Work) -> Outcome | None:
+        plan, step = _known(work)
+        run_id, operation, token = work.run_id, work.operation, work.token
+        answer = await self._ask(
+            joins.start(run_id, operation, self._agent, token, step.references)
+        )
+        start = joins.started(answer, step.references)
+        if start.verdict != "go":
+            return None
+        scope = _scope(plan, operation, start)
+        if step.foreach is not None and item_of(operation)[1] is None:
+            await self._expand(work, plan, step.foreach, scope)
+            return None
+        target = str(references.resolve(step.target, scope))
+        arguments = references.resolve(step.arguments, scope)
+        return await self._caller.call(step, start.attempt, target, arguments)
+
+    async def _expand(
+        self, work: Work, plan: StoredPlan, foreach: str, scope: Mapping[str, Any]
+    ) -> None:
+        items = references.evaluate(foreach, scope)
+        if not isinstance(items, list):
+            kind = type(items).__name__
+            raise OperationError("foreach", f"{foreach} is no list but {kind}: {items!r:.100}")
+        ready = await self._ask(joins.expand(work.run_id, work.operation, items))
+        publications = self._advance(work.run_id, plan, [name.decode() for name in ready])
+        await asyncio.gather(*map(self._ask, publications))
+
+    def _ask(self, request: Call) -> Awaitable[Any]:
+        """Have the courier make a call; the answer, or its error, comes back to the loop."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._courier.send(request, lambda reply: self._handover.call(_resolve, future, reply))
+        return future
+
+    # --- in the courier's thread --------------------------------------------------------------------
+
+    def _settle(self, work: Work, outcome: Outcome) -> None:
+        """Finish, then publish, then say done: in the courier's thread, one trip each."""
+        plan, step = _known(work)
+
+        def finished(ready: Any) -> None:
+            if isinstance(ready, OmxError):
+                self._end(work, None, ready)
+                return
+            try:
+                names = [name.decode() for name in ready]
+                publications = self._advance(work.run_id, plan, names) if names else []
+            except Exception as error:  # as in _run
+                logger.exception("what follows %r could not be published", work)
+                self._end(work, None, OmxError(f"internal error: {error}"))
+                return
+            if publications:
+                self._courier.post(lambda: _in_turn(publications, published))
+            else:
+                self._end(work, outcome, None)
+
+        def published(error: OmxError | None) -> None:
+            self._end(work, outcome, error)
+
+        request = joins.finish(work.run_id, work.operation, outcome, goes_on=step.goes_on)
+        self._courier.send(request, finished)
+
+    def _end(self, work: Work, outcome: Outcome | None, error: OmxError | None) -> None:
+        try:
+            work.end(outcome, error)
+        finally:
+            with self._idle:
+                if work in self._under_way:
+                    self._under_way.remove(work)
+                    self.done += 1
+                if not self._under_way:
+                    self._idle.notify_all()
 
 
-_INTERRUPTED = (
-    "an earlier attempt was interrupted before its outcome was stored; the tool is neither read-only nor "
-    "idempotent, so it was not called again: it may have been done"
-)
+def _known(work: Work) -> tuple[StoredPlan, StoredStep]:
+    assert work.plan is not None
+    assert work.step is not None
+    return work.plan, work.step
+
+
+def _scope(plan: StoredPlan, operation: str, start: Start) -> dict[str, Any]:
+    scope = {"inputs": plan.inputs, **start.values}
+    index = item_of(operation)[1]
+    return scope if index is None else {**scope, "item": start.item, "index": index}
 
 
 def _in_turn(
@@ -310,6 +307,11 @@ def _in_turn(
 
     for request in calls:
         yield request, answered
+
+
+def _cancel(work: Work) -> None:
+    if work.task is not None:
+        work.task.cancel()
 
 
 def _resolve(future: asyncio.Future[Any], reply: Any) -> None:

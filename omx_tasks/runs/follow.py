@@ -42,7 +42,10 @@ def follow(store: Store, run_id: str, *, timeout: float | None = None) -> Iterat
         left = BLOCK if deadline is None else min(BLOCK, max(0.001, deadline - time.monotonic()))
         wait = ("BLOCK", max(1, round(left * 1000)))
         answer = store.command(stream, "XREAD", "COUNT", 1000, *wait, "STREAMS", stream, last)
-        for entry, fields in _entries(answer):
+        entries = list(_entries(answer))
+        if not entries and not store.command(stream, "EXISTS", stream):
+            raise NotFoundError(f"run {run_id!r} is gone: it is not kept any longer")
+        for entry, fields in entries:
             last = entry
             change = _change(entry, fields)
             yield change

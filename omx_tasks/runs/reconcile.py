@@ -1,51 +1,101 @@
-"""Finds what two crashed steps left behind: operations that are ready and that nobody was told of.
+"""Finds what crashed steps left behind: operations whose message was lost, and those that nobody could carry out.
 
-An operation is in its run's outbox from the moment it is ready until an agent starts it. One that has been there for
-too long is published again under its old id: if its message still waits or is held, the queue knows it and
-nothing happens; if it was lost, it is there again. So this may run anywhere, and twice at once.
+An operation is in its run's outbox from the moment it is ready until it is over. One that was not looked after for
+long is published again under its old id: if its message still waits or is held, the queue knows it and nothing
+happens; if it was lost, it is there again. One whose message was delivered so often that it was set aside ends
+as failed. So this may run anywhere, and twice at once.
 """
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from omx_tasks.errors import NotFoundError
+from omx_tasks.broker.routing import queue_of
+from omx_tasks.errors import NotFoundError, OmxError
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.results import joins
-from omx_tasks.runs.advance import advance
+from omx_tasks.results.joins import Outcome
+from omx_tasks.runs.advance import advance, finish_and_advance
+from omx_tasks.runs.dispatch import task_id
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
+#: Seconds after which a run that is announced and not stored is taken for one that never will be.
+STILLBORN = 3600.0
+
+logger = logging.getLogger(__name__)
+
 
 class Found(NamedTuple):
-    """What one look found: runs looked at, runs that are over, operations published again."""
+    """What one look found: runs looked at, runs that are over, operations published again, operations given up."""
 
     runs: int
     over: int
     published: int
+    given_up: int = 0
 
 
 def reconcile(store: Store, read_plan: Callable[[str], StoredPlan], *, age: float) -> Found:
-    """Look at every open run once; ``age`` is the seconds after which a ready operation is overdue."""
-    names = store.command(keys.open_runs(), "ZRANGE", keys.open_runs(), 0, -1)
-    over = published = 0
-    for run_id in (name.decode() for name in names):
-        state, *operations = store.run(joins.overdue(run_id, age=age))
-        if state != b"running":
+    """Look at every open run once; ``age`` is the seconds after which an operation is overdue."""
+    announced = store.command(keys.open_runs(), "ZRANGE", keys.open_runs(), 0, -1, "WITHSCORES")
+    runs = {name.decode(): float(submitted) for name, submitted in announced}
+    answers = store.run_many([joins.overdue(run_id, age=age) for run_id in runs])
+    over = published = given_up = 0
+    for (run_id, submitted), answer in zip(runs.items(), answers, strict=True):
+        if isinstance(answer, Exception):
+            logger.warning("run %s could not be looked at: %s", run_id, answer)
+            continue
+        state, *operations = (word.decode() for word in answer)
+        if state in ("running", "") and not (state == "" and submitted < time.time() - STILLBORN):
+            counts = _look_after(store, read_plan, run_id, operations)
+            published, given_up = published + counts[0], given_up + counts[1]
+        else:
             store.command(keys.open_runs(), "ZREM", keys.open_runs(), run_id)
             over += 1
-        elif operations:
-            published += _publish(store, read_plan, run_id, [name.decode() for name in operations])
-    return Found(len(names), over, published)
+    return Found(len(runs), over, published, given_up)
 
 
-def _publish(
+def _look_after(
     store: Store, read_plan: Callable[[str], StoredPlan], run_id: str, operations: list[str]
-) -> int:
+) -> tuple[int, int]:
+    """Publish again what is overdue, give up what is dead; one run's trouble is not the others'."""
+    if not operations:
+        return 0, 0
     try:
         plan = read_plan(run_id)
+        dead = _dead(store, run_id, plan, operations)
+        advance(store, run_id, plan, [name for name in operations if name not in dead])
+        for name, queue in dead.items():
+            finish_and_advance(store, run_id, name, plan, _given_up(queue))
     except NotFoundError:
-        return 0
-    advance(store, run_id, plan, operations)
-    return len(operations)
+        return 0, 0
+    except OmxError as error:
+        logger.warning("run %s could not be looked after: %s", run_id, error)
+        return 0, 0
+    return len(operations) - len(dead), len(dead)
+
+
+def _dead(store: Store, run_id: str, plan: StoredPlan, operations: list[str]) -> dict[str, str]:
+    """Return the operations whose messages were set aside, each with its queue."""
+    places = {name: queue_of(plan.step(name).capabilities) for name in operations}
+    asked = [
+        (keys.dead(queue), ("ZSCORE", keys.dead(queue), task_id(run_id, name)))
+        for name, queue in places.items()
+    ]
+    scores = store.commands(asked)
+    return {
+        name: queue
+        for (name, queue), score in zip(places.items(), scores, strict=True)
+        if score is not None
+    }
+
+
+def _given_up(queue: str) -> Outcome:
+    message = (
+        "its message was delivered too often (OMX_MOST_DELIVERIES): each time its agent died or could not "
+        f"begin it; the message is kept among the dead ones of queue {queue}"
+    )
+    return Outcome("failed", error={"kind": "lost", "message": message})

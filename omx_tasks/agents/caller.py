@@ -1,0 +1,106 @@
+"""Makes the call of one operation, again where its answer was lost and that can do no harm.
+
+::
+
+    session ──► call ──answer──► succeeded | failed
+      ▲          └──lost (timeout, connection gone)──► harmless, tries left ──┐
+      │                        │                                              │
+      └────────────────────────┼──────────── pause ◄──────────────────────────┘
+                               └──► not harmless: unknown;  no tries left: failed
+
+Harmless are resources, prompts, and tools that are read-only or idempotent, by their annotations or by the server
+file. Any other call may have been carried out when its answer was lost: it ends as ``unknown``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+from omx_tasks.errors import OperationError
+from omx_tasks.graph.stored import StoredStep
+from omx_tasks.mcp.calls import Kind, call
+from omx_tasks.mcp.config import ServerConfig
+from omx_tasks.mcp.pool import SessionPool
+from omx_tasks.mcp.session import Session
+from omx_tasks.results.joins import Outcome
+
+#: Kinds of error after which nobody knows whether the call was carried out.
+LOST_ANSWER = frozenset({"timeout", "connection"})
+#: Seconds between two tries: the first pause, and the longest.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+INTERRUPTED = (
+    "an earlier attempt was interrupted before its outcome was stored; the tool is neither read-only nor "
+    "idempotent, so it was not called again: it may have been done"
+)
+
+
+class Caller:
+    """Calls the servers of one agent; what an operation may return at most is ``output_limit`` bytes."""
+
+    def __init__(
+        self,
+        agent: str,
+        sessions: SessionPool,
+        servers: Mapping[str, ServerConfig],
+        output_limit: int,
+    ) -> None:
+        self._agent = agent
+        self._sessions = sessions
+        self._servers = servers
+        self._output_limit = output_limit
+
+    def __repr__(self) -> str:
+        return f"<Caller {self._agent}>"
+
+    async def call(
+        self, step: StoredStep, attempt: int, target: str, arguments: dict[str, Any]
+    ) -> Outcome:
+        """Make the call; ``attempt`` above 1 says that it was begun before and not finished."""
+        harmless = True  # nothing is lost while nothing was sent
+        tries = 0
+        while True:
+            tries += 1
+            began = time.time()
+            try:
+                session = await self._sessions.get(step.server)
+                harmless = self._is_harmless(step, session)
+                if attempt > 1 and not harmless:
+                    raise OperationError("connection", INTERRUPTED)
+                began = time.time()
+                kind = cast("Kind", step.kind)
+                value = await call(session, kind, target, arguments, timeout=step.timeout)
+                return self._succeeded(value, attempt + tries - 1, began)
+            except OperationError as error:
+                lost = error.kind in LOST_ANSWER
+                if not (lost and harmless and tries <= step.retries):
+                    state = "unknown" if lost and not harmless else "failed"
+                    return self._ended(state, attempt + tries - 1, began, error)
+            await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1)))
+
+    def _succeeded(self, value: dict[str, Any], attempts: int, began: float) -> Outcome:
+        output = json.dumps(value)
+        if len(output) > self._output_limit:
+            size = f"the output has {len(output):,} bytes; OMX_OUTPUT_LIMIT allows {self._output_limit:,}"
+            return self._ended("failed", attempts, began, OperationError("size", size))
+        return Outcome("succeeded", attempts, self._agent, began, time.time(), None, output)
+
+    def _ended(self, state: str, attempts: int, began: float, error: OperationError) -> Outcome:
+        return Outcome(state, attempts, self._agent, began, time.time(), error.as_json())
+
+    def _is_harmless(self, step: StoredStep, session: Session) -> bool:
+        """Whether making this call twice comes to the same as making it once."""
+        if step.kind != "tool":
+            return True
+        hints = self._servers[step.server].hints
+        if step.target in hints.read_only or step.target in hints.idempotent:
+            return True
+        for tool in session.description["tools"]:
+            if tool["name"] == step.target:
+                annotations = tool.get("annotations") or {}
+                return bool(annotations.get("readOnlyHint") or annotations.get("idempotentHint"))
+        return False

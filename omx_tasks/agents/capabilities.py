@@ -1,0 +1,28 @@
+"""What an agent offers, and which queues follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from omx_tasks.broker.routing import set_name, words_of
+
+SERVER = "server:"
+
+
+class Capabilities:
+    """The servers of one agent, and every other word."""
+
+    def __init__(self, servers: Iterable[str]) -> None:
+        self._servers = frozenset(SERVER + name for name in servers)
+
+    def __repr__(self) -> str:
+        return f"<Capabilities {sorted(self._servers)}>"
+
+    def covers(self, capability_set: str) -> bool:
+        """Whether all words of a set are offered."""
+        words = {word for word in words_of(capability_set) if word.startswith(SERVER)}
+        return words <= self._servers
+
+    def own_sets(self) -> list[str]:
+        """Return the sets of one server each, which are always served."""
+        return sorted(set_name([server]) for server in self._servers)

@@ -1,0 +1,128 @@
+"""Every script may run twice: a request whose answer was lost is sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from driven import Drive, Driven, operation
+
+from omx_tasks.store import keys
+from omx_tasks.store.client import Store
+
+
+def _graph() -> list[object]:
+    return [
+        operation("a"),
+        operation("b", ["a"]),
+        operation("c", ["a"]),
+        operation("each", ["b"], foreach="${a.structured}"),
+        operation("end", ["c", "each"]),
+    ]
+
+
+def _start(run: Driven) -> None:
+    run.start("a")
+
+
+def _finish(run: Driven) -> None:
+    run.start("a")
+    run.finish("a", text="1")
+
+
+def _fail(run: Driven) -> None:
+    run.start("a")
+    run.finish("a", "failed")
+
+
+def _unknown(run: Driven) -> None:
+    run.start("a")
+    run.finish("a", "unknown")
+
+
+def _expand(run: Driven) -> None:
+    run.do("a")
+    run.do("b")
+    run.start("each")
+    run.expand("each", [1, 2])
+
+
+def _expand_nothing(run: Driven) -> None:
+    run.do("a")
+    run.do("b")
+    run.start("each")
+    run.expand("each", [])
+
+
+def _item(run: Driven) -> None:
+    _expand(run)
+    run.do("each[1]", text="2")
+    run.do("each[0]", "failed")
+
+
+def _cancel(run: Driven) -> None:
+    run.start("a")
+    run.cancel()
+    run.finish("a")
+
+
+def _all(run: Driven) -> None:
+    _expand(run)
+    for name in ("each[0]", "each[1]", "c", "end"):
+        run.do(name)
+
+
+STORIES = [_start, _finish, _fail, _unknown, _expand, _expand_nothing, _item, _cancel, _all]
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__.strip("_"))
+def test_calling_every_script_twice_stores_the_same_as_calling_it_once(
+    drive: Drive, story: Callable[[Driven], None]
+) -> None:
+    once, twice = drive(*_graph()), drive(*_graph(), twice=True)
+    story(once)
+    story(twice)
+    assert once.stored() == twice.stored()
+
+
+def test_a_repeated_call_answers_what_the_first_one_made_ready(drive: Drive) -> None:
+    run = drive(*_graph())
+    run.start("a")
+    assert run.finish("a") == run.finish("a") == ["b", "c"]
+    run.do("b")
+    run.start("each")
+    assert run.expand("each", [1, 2]) == run.expand("each", [1, 2]) == ["each[0]", "each[1]"]
+    assert run.start("each[0]").verdict == "go"
+    assert run.expand("each", [1, 2]) == ["each[1]"]
+
+
+def test_a_repeated_expansion_without_items_answers_the_successors_again(drive: Drive) -> None:
+    run = drive(
+        operation("a"), operation("each", foreach="${a.structured}"), operation("b", ["each"])
+    )
+    run.do("a")
+    run.start("each")
+    assert run.expand("each", []) == run.expand("each", []) == ["b"]
+
+
+def test_the_same_delivery_is_one_attempt_and_the_next_delivery_another(drive: Drive) -> None:
+    run = drive(operation("a"))
+    assert [run.start("a", token).attempt for token in ("x", "x", "y", "y")] == [1, 1, 2, 2]
+
+
+def test_no_key_of_a_run_outlives_it_even_when_operations_end_after_its_cancellation(
+    drive: Drive, store: Store
+) -> None:
+    run = drive(*_graph())
+    run.start("a")
+    run.cancel()
+    run.finish("a", text="late")
+    for key in keys.run_keys(run.id):
+        assert store.command(key, "TTL", key) != -1, key
+
+
+def test_a_finished_run_goes_as_a_whole(drive: Drive, store: Store) -> None:
+    run = drive(operation("a"))
+    run.do("a", text="1")
+    times = [store.command(key, "TTL", key) for key in keys.run_keys(run.id)]
+    assert all(left == -2 or 0 < left <= 60 for left in times)
