@@ -16,7 +16,6 @@ from typing import Any
 
 from omx_tasks import settings
 from omx_tasks.agents.registry import agents, broken_servers, catalogue
-from omx_tasks.celery import make_store
 from omx_tasks.errors import ConfigurationError, OmxError
 from omx_tasks.graph import model
 from omx_tasks.graph.checks import check
@@ -104,6 +103,8 @@ def check_against_agents(store: Store, graph: model.Graph, *, source: str = "") 
 @cache
 def default_store() -> Store:
     """Return this process's client of the cluster in use."""
+    from omx_tasks.celery import make_store  # Celery and the MCP client: half a second
+
     return make_store()
 
 

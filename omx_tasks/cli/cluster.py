@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import threading
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
+from omx_tasks.cli.output import json_option, print_json, print_table, results, say
 from omx_tasks.cluster.embedded import EmbeddedCluster
 from omx_tasks.cluster.healing import heal as heal_cluster
 from omx_tasks.cluster.record import read_record
 from omx_tasks.cluster.status import ClusterStatus, NodeStatus
+from omx_tasks.deploy.interrupts import wait_for_one
+from omx_tasks.home import Home
 
 _COLORS = {"ok": "green", "degraded": "yellow", "down": "red"}
+_TITLES = ("port", "role", "slots", "link", "lag", "keys", "memory", "pid")
 
 _directory_option = click.option(
     "--dir",
@@ -26,12 +25,11 @@ _directory_option = click.option(
     type=click.Path(path_type=Path),
     help="Folder of the cluster.  [default: $XDG_DATA_HOME/omx/cluster]",
 )
-_json_option = click.option("--json", "as_json", is_flag=True, help="One line with one object.")
 
 
 @click.group()
 def cluster() -> None:
-    """A Redis Cluster on this machine, for work without one elsewhere."""
+    """A Redis Cluster on this machine, by itself."""
 
 
 @cluster.command()
@@ -40,7 +38,7 @@ def cluster() -> None:
 @click.option("--port", type=int, help="First of the ports in a row.  [default: free ones]")
 @click.option("--foreground", is_flag=True, help="Stay until Ctrl-C, and stop the cluster then.")
 @_directory_option
-@_json_option
+@json_option
 def up(
     masters: int | None,
     replicas: int | None,
@@ -68,7 +66,7 @@ def up(
 
 @cluster.command()
 @_directory_option
-@_json_option
+@json_option
 def status(directory: Path | None, as_json: bool) -> None:
     """Show every node of the cluster and how it is."""
     _show(EmbeddedCluster.existing(directory or default_directory()).status(), as_json)
@@ -77,13 +75,13 @@ def status(directory: Path | None, as_json: bool) -> None:
 @cluster.command()
 @_directory_option
 @click.option("--delete", is_flag=True, help="Remove the cluster and all its data, too.")
-@_json_option
+@json_option
 def down(directory: Path | None, delete: bool, as_json: bool) -> None:
     """Stop the cluster; its data stays for the next `up`."""
     embedded = EmbeddedCluster.existing(directory or default_directory())
     embedded.down(delete=delete)
     if as_json:
-        click.echo(json.dumps({"directory": str(embedded.directory), "deleted": delete}))
+        print_json({"directory": str(embedded.directory), "deleted": delete})
     else:
         click.echo(
             f"Stopped the cluster in {embedded.directory}{' and removed it' if delete else ''}."
@@ -92,29 +90,25 @@ def down(directory: Path | None, delete: bool, as_json: bool) -> None:
 
 @cluster.command()
 @_directory_option
-@_json_option
+@json_option
 def heal(directory: Path | None, as_json: bool) -> None:
     """Restart nodes that died or hang; they join again by themselves."""
     done = heal_cluster(directory or default_directory())
     if as_json:
-        click.echo(json.dumps({"done": done}))
+        print_json({"done": done})
     else:
         click.echo("\n".join(done) or "Every node runs: nothing to do.")
 
 
 def default_directory() -> Path:
     """Return the folder of the cluster where none is named."""
-    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(home) / "omx" / "cluster"
+    return Home.of(os.environ).cluster
 
 
 def _stay(embedded: EmbeddedCluster) -> None:
     """Wait for Ctrl-C or SIGTERM, then stop the cluster."""
-    asked = threading.Event()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sign, lambda *_: asked.set())
-    click.echo("Ctrl-C stops the cluster.")
-    asked.wait()
+    say("Ctrl-C stops the cluster")
+    wait_for_one()
     embedded.down()
 
 
@@ -134,33 +128,25 @@ def _wanted(
 
 def _show(status: ClusterStatus, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(status.as_json()))
+        print_json(status.as_json())
         return
-    Console(highlight=False).print(_table(status))
+    state = (status.state, _COLORS[status.state])
+    about = f" · {status.server} · {status.directory}"
+    results().print(Text.assemble(state, about), soft_wrap=True)
+    ports = {node.id: node.port for node in status.nodes}
+    print_table(_TITLES, [_row(node, ports) for node in status.nodes])
     for trouble in status.trouble:
         click.echo(trouble)
 
 
-def _table(status: ClusterStatus) -> Table:
-    color = _COLORS[status.state]
-    table = Table(
-        title=f"[{color}]{status.state}[/] · {status.server} · {escape(status.directory)}"
-    )
-    for name in ("port", "role", "slots", "link", "lag", "keys", "memory", "pid"):
-        table.add_column(name, justify="left" if name == "role" else "right", no_wrap=True)
-    ports = {node.id: node.port for node in status.nodes}
-    for node in status.nodes:
-        table.add_row(*_row(node, ports), style=None if node.alive else "red")
-    return table
-
-
-def _row(node: NodeStatus, ports: dict[str | None, int]) -> list[str]:
+def _row(node: NodeStatus, ports: dict[str | None, int]) -> list[str | Text]:
     """Return the cells of one node; a dash for what it cannot tell."""
     role = f"replica of {ports.get(node.master, '?')}" if node.master else node.role
     memory = None if node.memory is None else f"{node.memory / 2**20:.1f} MiB"
     cells = [node.slots or None, node.link, node.lag, node.keys, memory, node.pid]
-    return [
+    words = [
         str(node.port),
         role if node.alive else f"dead {role}",
         *("-" if cell is None else str(cell) for cell in cells),
     ]
+    return [Text(word, style="" if node.alive else "red") for word in words]

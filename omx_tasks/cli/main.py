@@ -1,6 +1,7 @@
 """``omx``: the command line. One file per group of commands; this one maps errors to exit codes.
 
-0: done. 1: a run failed or was cancelled. 2: what was asked for is wrong, or the system is not there; nothing was queued.
+0: done. 1: a run failed or was cancelled. 2: what was asked for is wrong, or the system is not there; nothing was
+queued.
 Results go to standard output, everything else to standard error.
 """
 
@@ -8,49 +9,58 @@ from __future__ import annotations
 
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
+from typing import Any
 
 import click
 from click_didyoumean import DYMGroup
 
-from omx_tasks.cli.cluster import cluster
-from omx_tasks.cli.demo import demo
-from omx_tasks.cli.graphs import check, plan
-from omx_tasks.cli.run import run
-from omx_tasks.cli.runs import cancel, result, runs, status, watch
-from omx_tasks.cli.servers import call, tools
-from omx_tasks.cli.system import agents, down, up
+from omx_tasks import settings
 from omx_tasks.errors import OmxError, UnavailableError, UsageError
 
-COMMANDS = (
-    up,
-    down,
-    run,
-    check,
-    plan,
-    status,
-    watch,
-    result,
-    runs,
-    cancel,
-    tools,
-    call,
-    agents,
-    cluster,
-    demo,
+#: Each command and its module, in the order in which a newcomer needs them. A module is imported when its
+#: command is used.
+COMMANDS = {
+    "demo": "demo",
+    "up": "system",
+    "down": "system",
+    "run": "run",
+    "check": "graphs",
+    "plan": "graphs",
+    "status": "runs",
+    "watch": "runs",
+    "result": "runs",
+    "runs": "runs",
+    "cancel": "runs",
+    "tools": "servers",
+    "call": "servers",
+    "agents": "system",
+    "cluster": "cluster",
+}
+
+
+class _Commands(DYMGroup):
+    """The commands of the table above."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: Any = getattr(import_module(f"omx_tasks.cli.{COMMANDS[cmd_name]}"), cmd_name)
+        return command if isinstance(command, click.Command) else None
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class _InOrder(DYMGroup):
-    """Lists the commands in the order in which a newcomer needs them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="omx-tasks", prog_name="omx")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Run graphs of MCP operations, in parallel, on a Redis Cluster.
 
     \b
@@ -59,10 +69,9 @@ def cli() -> None:
     omx run graph.yaml       run a graph (starts a system for this run when none is up)
     omx down                 stop it
     """
-
-
-for _command in COMMANDS:
-    cli.add_command(_command)
+    settings.current()
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main() -> None:

@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 #: For progress, notices and tables that are not the result itself.
 notices = Console(stderr=True, highlight=False)
 
-MARKS = {
-    "waiting": "[dim]·[/]",
-    "running": "[cyan]▸[/]",
-    "succeeded": "[green]✔[/]",
-    "failed": "[red]✘[/]",
-    "unknown": "[magenta]?[/]",
-    "skipped": "[yellow]↷[/]",
-    "cancelled": "[yellow]■[/]",
+_MARKS = {
+    "waiting": ("·", "dim"),
+    "running": ("▸", "cyan"),
+    "succeeded": ("✔", "green"),
+    "failed": ("✘", "red"),
+    "unknown": ("?", "magenta"),
+    "skipped": ("↷", "yellow"),
+    "cancelled": ("■", "yellow"),
 }
+_GAP, _NARROWEST = 2, 20
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+config_option = click.option(
+    "--mcp-config", metavar="FILE", help="MCP server file.  [default: .mcp.json, mcp.json]"
+)
 
 
 def say(text: str) -> None:
     """Print a notice."""
     notices.print(text, style="dim", markup=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """Print what is wrong."""
+    notices.print(f"omx: {text}", style="red", markup=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print what may be wrong, and does not matter for what was asked."""
+    notices.print(f"omx: warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
 
 def print_json(data: Any) -> None:
@@ -37,6 +55,32 @@ def results() -> Console:
     return Console(highlight=False)
 
 
+def mark(state: str) -> Text:
+    """Return the sign of a state."""
+    return Text(*_MARKS[state])
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
+    """Print one line a row. On a terminal the last column gets what is left of the width; a pipe gets all."""
+    console = results()
+    cells = [[Text(title, style="dim") for title in titles], *(map(_text, row) for row in rows)]
+    lines = [list(row) for row in cells]
+    widths = [max(line[column].cell_len for line in lines) for column in range(len(titles) - 1)]
+    left = console.width - sum(widths) - _GAP * len(widths)
+    for *first, last in lines:
+        if console.is_terminal:
+            last.truncate(max(_NARROWEST, left), overflow="ellipsis")
+        whole = Text()
+        for cell, width in zip(first, widths, strict=True):
+            whole.append_text(cell).append(" " * (width - cell.cell_len + _GAP))
+        whole.append_text(last).rstrip()
+        console.print(whole, soft_wrap=True)
+
+
+def _text(cell: str | Text) -> Text:
+    return cell if isinstance(cell, Text) else Text(cell)
+
+
 def duration(seconds: float | None) -> str:
     """Return seconds as a person reads them: ``3.2 ms``, ``0.42 s``, ``75 s``."""
     if seconds is None:
@@ -46,7 +90,12 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
-def first_line(text: str | None, width: int = 60) -> str:
+def brief(reason: str) -> str:
+    """Return why a server is broken without what it wrote: its log has that."""
+    return reason.partition("\n")[0].removesuffix(" Its standard error ended with:")
+
+
+def first_line(text: str | None, width: int = 200) -> str:
     """Return the beginning of a text, on one line."""
-    line = " ".join((text or "").split())
+    line = " ".join((text or "")[: width * 4].split())
     return line if len(line) <= width else line[: width - 1] + "…"

@@ -1,12 +1,13 @@
-"""A run that is over, as a person reads it: what failed, the answer, and how long each operation took."""
+"""A run as a person reads it: what failed, the answer, and how long each operation took."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from omx_tasks.cli.output import MARKS, duration, first_line
+from omx_tasks.cli.output import duration, first_line, mark, print_table
 from omx_tasks.graph.plan import Plan
 from omx_tasks.runs.view import OperationView, RunView
 
@@ -15,30 +16,26 @@ _COLORS = {"succeeded": "green", "running": "cyan"}
 
 def show_run(console: Console, view: RunView) -> None:
     """Print one line about the run and a table of its operations."""
-    color = _COLORS.get(view.state, "red")
-    console.print(
-        f"[bold]{view.name}[/] {view.run}  [{color}]{view.state}[/] in {duration(view.seconds)}"
-    )
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("", "operation", "agent", "call", "result"):
-        table.add_column(title, no_wrap=title != "result", overflow="fold")
+    state = (view.state, _COLORS.get(view.state, "red"))
+    took = f" in {duration(view.seconds)}"
+    console.print(Text.assemble((view.name, "bold"), f" {view.run}  ", state, took), soft_wrap=True)
+    rows = [_row(name, one) for name, one in _each(view)]
+    print_table(("", "operation", "agent", "call", "result"), rows)
+
+
+def _each(view: RunView) -> Iterator[tuple[str, OperationView]]:
+    """Yield every operation by name, the items of a foreach one by one."""
     for name, found in view.operations.items():
-        _add(table, name, found)
-    console.print(table)
+        if isinstance(found, list):
+            yield from ((f"{name}[{index}]", one) for index, one in enumerate(found))
+        else:
+            yield name, found
 
 
-def _add(table: Table, name: str, found: OperationView | list[OperationView]) -> None:
-    if isinstance(found, list):
-        for index, one in enumerate(found):
-            _row(table, f"{name}[{index}]", one)
-    else:
-        _row(table, name, found)
-
-
-def _row(table: Table, name: str, one: OperationView) -> None:
-    said = one.error["message"] if one.error else first_line(one.text)
+def _row(name: str, one: OperationView) -> tuple[str | Text, ...]:
+    said = first_line(one.error["message"] if one.error else one.text)
     agent = (one.agent or "").partition("@")[0]
-    table.add_row(MARKS[one.state], name, agent, duration(one.seconds), Text(said))
+    return mark(one.state), name, agent, duration(one.seconds), said
 
 
 def show_answer(console: Console, plan: Plan, view: RunView) -> None:
@@ -49,15 +46,13 @@ def show_answer(console: Console, plan: Plan, view: RunView) -> None:
         found = view.operations[name]
         for one in found if isinstance(found, list) else [found]:
             if one.text:
-                console.print(Text(one.text))
+                console.print(Text(one.text), soft_wrap=True)
 
 
 def failures(view: RunView) -> list[str]:
     """Return a sentence for each operation that failed or is unknown."""
-    sentences = []
-    for name, found in view.operations.items():
-        for index, one in enumerate(found if isinstance(found, list) else [found]):
-            if one.error and one.state in ("failed", "unknown"):
-                place = f"{name}[{index}]" if isinstance(found, list) else name
-                sentences.append(f"operation {place!r} {one.state}: {one.error['message']}")
-    return sentences
+    return [
+        f"operation {name!r} {one.state}: {one.error['message']}"
+        for name, one in _each(view)
+        if one.error and one.state in ("failed", "unknown")
+    ]

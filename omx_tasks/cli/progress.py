@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from omx_tasks.cli.output import MARKS, duration, notices
+from omx_tasks.cli.output import duration, first_line, mark, notices
 from omx_tasks.graph.plan import Plan
 from omx_tasks.graph.stored import item_of
 from omx_tasks.results.joins import OVER
@@ -118,7 +118,9 @@ class LiveProgress:
             operation = self._plan.steps[name].operation
             items = self._items[name].total()
             target = f"{operation.server}.{operation.target}" + (f" ×{items}" if items else "")
-            table.add_row(MARKS[state], name, Text(target, style="dim"), self._took.get(name, ""))
+            table.add_row(
+                mark(state), name, Text(target, style="dim"), Text(self._took.get(name, ""))
+            )
         return table
 
     def _summary(self) -> Table:
@@ -135,7 +137,7 @@ def _took(change: Change) -> str:
     if not change.detail.startswith("{"):
         return ""
     record = json.loads(change.detail)
-    reason = f"  {record['error']['message']}" if record["error"] else ""
+    reason = f"  {first_line(record['error']['message'], 100)}" if record["error"] else ""
     if record["started"] is None:
         return reason
     return duration(record["finished"] - record["started"]) + reason

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
 from omx_tasks.api import Run, submit_graph
-from omx_tasks.cli.output import notices, print_json, results, say
+from omx_tasks.cli.output import complain, config_option, duration, print_json, results, say
 from omx_tasks.cli.present import failures, show_answer
 from omx_tasks.cli.progress import show_all
-from omx_tasks.cli.target import known_url, server_file, store_for_run
+from omx_tasks.cli.target import known_url, server_file, store_for_run, warn_of_broken
+from omx_tasks.deploy.interrupts import held_back
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.graph.checks import check as check_graph
 from omx_tasks.graph.model import Graph, bind_inputs
 from omx_tasks.graph.plan import Plan, compile_plan
 from omx_tasks.runs.view import RunView
+from omx_tasks.store.client import Store
 
 
 def pairs(given: tuple[str, ...]) -> dict[str, str]:
     """Read ``K=V`` words."""
-    found = {}
+    found: dict[str, str] = {}
     for word in given:
         name, separator, value = word.partition("=")
         if not separator or not name:
             raise click.UsageError(f"{word!r} is not of the form NAME=VALUE")
+        if name in found:
+            raise click.UsageError(f"{name!r} is given twice; give it once")
         found[name] = value
     return found
 
@@ -35,9 +39,7 @@ def pairs(given: tuple[str, ...]) -> dict[str, str]:
 @click.option("--input", "-i", "inputs", multiple=True, metavar="K=V", help="A value for an input.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")
 @click.option("--detach", is_flag=True, help="Submit, print the run's id, and return.")
-@click.option(
-    "--mcp-config", metavar="FILE", help="MCP server file.  [default: .mcp.json, mcp.json]"
-)
+@config_option
 def run(
     graph: str, inputs: tuple[str, ...], as_json: bool, detach: bool, mcp_config: str | None
 ) -> None:
@@ -51,45 +53,64 @@ def run(
     if detach and known_url() is None:
         raise ConfigurationError("--detach needs a system that stays up: `omx up --detach` first")
     with store_for_run(mcp_config) as store:
-        submitted = submit_graph(store, model, given, source=Path(graph).name)
+        warn_of_broken(store, frozenset(plan.servers))
         if detach:
+            submitted = submit_graph(store, model, given, source=graph)
             print_json({"run": submitted.id}) if as_json else click.echo(submitted.id)
             return
-        view = _followed(submitted, plan)
+        view = _followed(store, plan, given, graph)
     _print(plan, view, as_json)
     sys.exit(0 if view.succeeded else 1)
 
 
 def _checked(model: Graph, given: dict[str, str], source: str, mcp_config: str | None) -> Plan:
     """Find what is wrong before anything is started."""
-    name = Path(source).name
-    if known_url() is None:
-        check_graph(model, servers=server_file(mcp_config).servers, source=name)
-    else:
-        check_graph(model, source=name)
+    known = None if known_url() else server_file(mcp_config).servers
+    check_graph(model, servers=known, source=source)
     bind_inputs(model, given)
     return compile_plan(model)
 
 
-def _followed(submitted: Run, plan: Plan) -> RunView:
-    """Show the run until it is over; Ctrl-C cancels it."""
-    say(f"run {submitted.id}")
+def _followed(store: Store, plan: Plan, given: dict[str, Any], source: str) -> RunView:
+    """Submit the run and show it until it is over; Ctrl-C cancels it."""
+    submitted: Run | None = None
     try:
+        with held_back():
+            submitted = submit_graph(store, plan.graph, given, source=source)
+            say(f"run {submitted.id}")
         show_all(plan, submitted.changes())
     except KeyboardInterrupt:
-        submitted.cancel()
-        say(f"run {submitted.id} is cancelled")
+        if submitted is None:
+            raise
+        return _ended(submitted, cancel=True)
     except UnavailableError as error:
-        notices.print(f"omx: {error}", style="red", markup=False)
-        sys.exit(1)
-    return submitted.status()
+        if submitted is None:
+            raise
+        _lost(error)
+    return _ended(submitted)
+
+
+def _ended(submitted: Run, *, cancel: bool = False) -> RunView:
+    try:
+        if cancel:
+            submitted.cancel()
+        view = submitted.status()
+    except UnavailableError as error:
+        _lost(error)
+    say(f"run {submitted.id} {view.state} in {duration(view.seconds)}")
+    return view
+
+
+def _lost(error: UnavailableError) -> NoReturn:
+    """End with the code of a run that did not succeed: it was queued, and nobody knows how it goes on."""
+    complain(str(error))
+    sys.exit(1)
 
 
 def _print(plan: Plan, view: RunView, as_json: bool) -> None:
+    for sentence in failures(view):
+        complain(sentence)
     if as_json:
         print_json(view.as_json())
-        return
-    for sentence in failures(view):
-        notices.print(f"omx: {sentence}", style="red", markup=False, soft_wrap=True)
-    if view.succeeded:
+    elif view.succeeded:
         show_answer(results(), plan, view)

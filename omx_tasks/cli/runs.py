@@ -6,22 +6,28 @@ import sys
 from datetime import datetime
 
 import click
-from rich.table import Table
 
 from omx_tasks.api import Run
-from omx_tasks.cli.output import duration, print_json, results
+from omx_tasks.cli.output import (
+    complain,
+    duration,
+    json_option,
+    print_json,
+    print_table,
+    results,
+    say,
+)
 from omx_tasks.cli.present import failures, show_run
 from omx_tasks.cli.target import existing_store
 from omx_tasks.errors import NotFoundError
-from omx_tasks.runs.listing import recent
+from omx_tasks.runs.listing import RunLine, recent
 
 _run_argument = click.argument("run")
-_json_option = click.option("--json", "as_json", is_flag=True, help="One line with one object.")
 
 
 @click.command()
 @_run_argument
-@_json_option
+@json_option
 def status(run: str, as_json: bool) -> None:
     """Show a run as it is now."""
     view = Run(run, existing_store()).status()
@@ -33,9 +39,9 @@ def status(run: str, as_json: bool) -> None:
 
 @click.command()
 @_run_argument
-@_json_option
+@json_option
 def watch(run: str, as_json: bool) -> None:
-    """Show each change of a run until it is over, those of the past first."""
+    """Show each change of a run until it is over."""
     console = results()
     for change in Run(run, existing_store()).changes():
         if as_json:
@@ -44,46 +50,59 @@ def watch(run: str, as_json: bool) -> None:
             )
         else:
             clock = datetime.fromtimestamp(change.at).astimezone().strftime("%H:%M:%S.%f")[:-3]
-            console.print(f"{clock}  {change.state:9}  {change.operation or 'run'}", markup=False)
+            line = f"{clock}  {change.state:9}  {change.operation or 'run'}"
+            console.print(line, markup=False, soft_wrap=True)
 
 
 @click.command()
 @_run_argument
-@_json_option
+@json_option
 def result(run: str, as_json: bool) -> None:
-    """Wait for a run and print its operations; exit code 1 when it did not succeed."""
+    """Wait for a run and print its operations.
+
+    Exit code 1: it failed or was cancelled.
+    """
     view = Run(run, existing_store()).wait()
     if as_json:
         print_json(view.as_json())
     else:
         show_run(results(), view)
         for sentence in failures(view):
-            click.echo(f"omx: {sentence}", err=True)
+            complain(sentence)
     sys.exit(0 if view.succeeded else 1)
 
 
 @click.command()
-@click.option("--most", default=20, show_default=True, help="How many, the newest first.")
-@_json_option
+@click.option(
+    "--most",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many, the newest first.",
+)
+@json_option
 def runs(most: int, as_json: bool) -> None:
     """List runs, the newest first."""
     found = recent(existing_store(), most)
     if as_json:
         print_json([run._asdict() for run in found])
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("run", "graph", "state", "open", "operations", "took", "submitted"):
-        table.add_column(title)
-    for run in found:
-        when = datetime.fromtimestamp(run.created).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        numbers = (str(run.open), str(run.total), duration(run.seconds))
-        table.add_row(run.run, run.name, run.state, *numbers, when)
-    results().print(table if found else "no runs yet: `omx run GRAPH`")
+    if not found:
+        say("no runs yet: `omx run GRAPH` makes one")
+        return
+    titles = ("run", "state", "open", "operations", "took", "submitted", "graph")
+    print_table(titles, [_line(run) for run in found])
+
+
+def _line(run: RunLine) -> tuple[str, ...]:
+    when = datetime.fromtimestamp(run.created).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    numbers = (str(run.open), str(run.total), duration(run.seconds))
+    return (run.run, run.state, *numbers, when, run.name)
 
 
 @click.command()
 @_run_argument
-@_json_option
+@json_option
 def cancel(run: str, as_json: bool) -> None:
     """End a run: what waits is not started any more."""
     handle = Run(run, existing_store())

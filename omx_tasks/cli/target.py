@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from omx_tasks import settings
-from omx_tasks.cli.output import say
-from omx_tasks.deploy.system import LocalSystem
+from omx_tasks.agents.registry import agents, broken_servers
+from omx_tasks.cli.output import brief, say, warn
 from omx_tasks.errors import ConfigurationError
 from omx_tasks.home import Home, System
 from omx_tasks.mcp import config
 from omx_tasks.mcp.config import ServerFile
 from omx_tasks.store.client import Store
+
+#: Seconds in which a cluster must answer for the first time.
+REACH = 3.0
 
 
 def server_file(given: str | None) -> ServerFile:
@@ -50,15 +52,18 @@ def existing_store() -> Store:
 @contextmanager
 def store_for_run(mcp_config: str | None) -> Iterator[Store]:
     """Give a client of the system to run on; where there is none, one is up for as long as this lasts."""
-    url = known_url()
-    if url is not None:
-        _same_servers(mcp_config)
-        yield _reached(url)
+    if known_url() is not None:
+        store = existing_store()
+        _same_servers(store, mcp_config)
+        yield store
         return
+    from omx_tasks.deploy.system import LocalSystem
+    from omx_tasks.deploy.temporary import temporary_folder
+
     servers = server_file(mcp_config)
     say(f"no system is up: starting one for this run ({servers.path.name})")
-    with tempfile.TemporaryDirectory(prefix="omx-", ignore_cleanup_errors=True) as folder:
-        system = LocalSystem(Home(Path(folder)), servers, os.environ, say=say)
+    with temporary_folder("omx-") as folder:
+        system = LocalSystem(Home(folder), servers, os.environ, say=say)
         try:
             system.start()
             yield Store(system.url, timeout=settings.current().request_timeout)
@@ -67,20 +72,50 @@ def store_for_run(mcp_config: str | None) -> Iterator[Store]:
             system.stop()
 
 
+def warn_of_broken(store: Store, needed: frozenset[str] = frozenset()) -> None:
+    """Say which servers no agent could start, but for those that an error is raised for anyway."""
+    for name, reason in broken_servers(agents(store)).items():
+        if name not in needed:
+            warn(brief(reason))
+
+
 def _reached(url: str) -> Store:
     store = Store(url, timeout=settings.current().request_timeout)
-    store.ping(3.0)
+    store.ping(REACH)
     return store
 
 
-def _same_servers(mcp_config: str | None) -> None:
-    """Refuse a server file that is not the one that the running system was started with."""
-    system = running_system()
-    if mcp_config is None or settings.current().broker_url or system is None:
+def _same_servers(store: Store, mcp_config: str | None) -> None:
+    """Refuse a server file that is not the one that the system was started with."""
+    system = None if settings.current().broker_url else running_system()
+    if mcp_config is None:
+        _notice_changes(system)
         return
     asked = server_file(mcp_config)
-    if asked.digest != system.digest:
-        raise ConfigurationError(
-            f"{asked.path} differs from {system.mcp_config}, with which the system is up: "
-            "leave --mcp-config out, or restart with `omx down` and `omx up --mcp-config FILE`"
+    used = {system.digest} if system else {agent.config for agent in agents(store)}
+    if used and asked.digest not in used:
+        theirs = f"{system.mcp_config}, with which the system is up" if system else _THEIRS
+        remedy = (
+            "restart with `omx down` and `omx up --mcp-config FILE`"
+            if system
+            else "restart the agents with it"
         )
+        raise ConfigurationError(
+            f"{asked.path} differs from {theirs}: leave --mcp-config out, or {remedy}"
+        )
+
+
+_THEIRS = "the server file of the agents that are up"
+
+
+def _notice_changes(system: System | None) -> None:
+    """Say that the server file was changed since the system came up."""
+    path = Path(system.mcp_config) if system else None
+    if system is None or path is None or not path.is_file():
+        return
+    try:
+        changed = config.load(path).digest != system.digest
+    except ConfigurationError:
+        changed = True
+    if changed:
+        warn(f"{path} was changed since the system came up: `omx down`, then `omx up`, to use it")

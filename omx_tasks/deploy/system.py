@@ -2,9 +2,9 @@
 
 ::
 
-    start ──► cluster ready ──► agents and coordinator started ──► every agent warm ──► ready
-      │            │                        │                            │
-      └── error ───┴────────────────────────┴────────────────────────────┴──► stop: nothing is left behind
+    start ──► cluster ready ──► agents started ──► every agent warm ──► coordinator started ──► ready
+      │            │                  │                  │                       │
+      └── error ───┴──────────────────┴──────────────────┴───────────────────────┴──► stop: nothing is left behind
 
 All processes are bound to the supervisor: they end when it does, however it ends. While the system is up, an agent
 that dies is started again (after a pause that doubles), and what its servers left is ended.
@@ -14,55 +14,30 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import psutil
 
 from omx_tasks.cluster.embedded import EmbeddedCluster
-from omx_tasks.cluster.launch import Launched, launch
 from omx_tasks.deploy import reaper
-from omx_tasks.errors import ConfigurationError, UnavailableError
+from omx_tasks.deploy.interrupts import held_back, ignored
+from omx_tasks.deploy.process import Process, end_all
+from omx_tasks.errors import UnavailableError
 from omx_tasks.home import Home, System
 from omx_tasks.mcp.config import ServerFile
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
-#: Seconds in which all agents must be warm, and in which one must end after SIGTERM.
-WARM, GRACE = 90.0, 15.0
+#: Seconds in which all agents must be warm.
+WARM = 90.0
 POLL = 0.02
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-TAIL = 2000
-
-
-@dataclass
-class Process:
-    """One supervised process: its command, and the pause before the next start."""
-
-    name: str
-    command: list[str]
-    log: Path
-    launched: Launched | None = None
-    started: float = 0.0
-    pause: float = FIRST_PAUSE
-    next_start: float = 0.0
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self.launched is not None and not self.launched.ended.is_set()
-
-    def tail(self) -> str:
-        """Return the end of what it wrote."""
-        with contextlib.suppress(OSError):
-            return self.log.read_text("utf-8", errors="replace")[-TAIL:].strip()
-        return ""
+#: Seconds between two looks at the processes.
+LOOK = 0.2
 
 
 @dataclass
@@ -81,11 +56,11 @@ class LocalSystem:
     _keeper: threading.Thread | None = None
 
     def start(self) -> None:
-        """Bring everything up; when this returns all agents are warm. A failure takes all down again."""
-        if self.home.read() is not None:
-            raise ConfigurationError(
-                f"a system is up already in {self.home.folder}: use it, or end it with `omx down`"
-            )
+        """Bring everything up; when this returns all agents are warm. A failure takes all down again.
+
+        Raises `ConfigurationError` where one is up in this home, or it cannot be written to.
+        """
+        self.home.claim()
         try:
             self._start()
         except BaseException:
@@ -94,24 +69,31 @@ class LocalSystem:
 
     def _start(self) -> None:
         began = time.monotonic()
-        self.home.logs.mkdir(parents=True, exist_ok=True)
-        cluster = self._cluster()
-        cluster.up(bound=True)
-        self.url = cluster.url()
-        self._record(ready=False)
+        with held_back():
+            cluster = self._cluster()
+            cluster.up(bound=True)
+            self.url = cluster.url()
+            self._record(ready=False)
         self.say(f"cluster ready: 3 masters, 3 replicas ({time.monotonic() - began:.1f} s)")
-        for number in range(1, self.agents + 1):
-            name = f"agent{number}"
-            self._add(name, ["-m", "workers.agent", "--name", self._node(name)])
-        self._add("coordinator", ["-m", "workers.coordinator"])
+        reaper.reap(_is_ours_and_dead)
+        _forget_agents(self.url)
+        with held_back():
+            for name in self._agent_names():
+                self._add(name, ["-m", "workers.agent", "--name", self._node(name)])
         self._wait_until_warm()
-        self._record(ready=True)
-        self.say(f"{self.agents} agents warm ({time.monotonic() - began:.1f} s)")
-        self._keeper = threading.Thread(target=self._keep, name="supervisor", daemon=True)
-        self._keeper.start()
+        with held_back():
+            self._add("coordinator", ["-m", "workers.coordinator"])
+            self._record(ready=True)
+            self._keeper = threading.Thread(target=self._keep, name="supervisor", daemon=True)
+            self._keeper.start()
+        noun = "agent" if self.agents == 1 else "agents"
+        self.say(f"{self.agents} {noun} warm ({time.monotonic() - began:.1f} s)")
 
     def _cluster(self) -> EmbeddedCluster:
         return EmbeddedCluster(self.home.cluster)
+
+    def _agent_names(self) -> list[str]:
+        return [f"agent{number}" for number in range(1, self.agents + 1)]
 
     def _node(self, name: str) -> str:
         """Return the agent's node name, unique on this machine: two homes have an ``agent1`` each."""
@@ -137,36 +119,30 @@ class LocalSystem:
     def _add(self, name: str, arguments: list[str]) -> None:
         process = Process(name, [sys.executable, *arguments], self.home.logs / f"{name}.log")
         self._processes.append(process)
-        self._launch(process)
-
-    def _launch(self, process: Process) -> None:
-        process.started = time.monotonic()
-        process.launched = launch(process.command, process.log, bound=True, environ=self._environ())
+        process.start(self._environ())
 
     def _environ(self) -> dict[str, str]:
-        return {
-            **self.environ,
+        ours = {
             "OMX_BROKER_URL": self.url,
+            "OMX_RESULT_URL": self.url,
             "OMX_MCP_CONFIG": str(self.servers.path.resolve()),
             "OMX_SLOTS": str(self.slots),
             "OMX_LOG_DIR": str(self.home.logs),
         }
+        return {**self.environ, **ours}
 
     def _wait_until_warm(self) -> None:
+        """Wait for the first heartbeat of every agent."""
         store = Store(self.url)
-        wanted = {self._node(f"agent{number}") for number in range(1, self.agents + 1)}
+        wanted = {self._node(name) for name in self._agent_names()}
         deadline = time.monotonic() + WARM
         try:
-            while not wanted <= self._heard(store):
+            while not wanted <= _heard(store):
                 self._check_processes(deadline)
                 if self._stopping.wait(POLL):
                     raise UnavailableError("stopped before the agents were warm")
         finally:
             store.close()
-
-    def _heard(self, store: Store) -> set[str]:
-        answer = store.command(keys.agents(), "HKEYS", keys.agents())
-        return {name.decode() for name in answer}
 
     def _check_processes(self, deadline: float) -> None:
         for process in self._processes:
@@ -178,47 +154,55 @@ class LocalSystem:
 
     def _keep(self) -> None:
         """Start again what died, until the system stops."""
-        while not self._stopping.wait(0.2):
+        while not self._stopping.wait(LOOK):
             for process in self._processes:
                 if not process.alive and not self._stopping.is_set():
                     self._revive(process)
 
     def _revive(self, process: Process) -> None:
-        now = time.monotonic()
-        if process.next_start == 0.0:
-            lived = now - process.started
-            process.pause = FIRST_PAUSE if lived > LONGEST_PAUSE else process.pause * 2
-            process.next_start = now + min(process.pause, LONGEST_PAUSE)
-            reaper.reap(lambda mark: mark == self._node(process.name))
-            self.say(f"{process.name} ended; it is started again")
-        if now >= process.next_start:
-            process.next_start = 0.0
-            self._launch(process)
+        if process.next_start is None:
+            pause = process.plan_next_start()
+            self.say(f"{process.name} ended; it is started again in {pause:g} s")
+            reaper.reap(self._node(process.name).__eq__)
+        elif process.is_due:
+            process.start(self._environ())
 
     # --- the end ------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Drain the agents, end every process, stop the cluster. Safe to call twice."""
-        self._stopping.set()
-        if self._keeper is not None:
-            self._keeper.join(10.0)
-        self._end_processes()
-        names = {self._node(process.name) for process in self._processes}
-        if names:
-            reaper.reap(names.__contains__)
-        if self.url:
-            with contextlib.suppress(UnavailableError):
-                self._cluster().down()
-        self.home.clear()
+        """Drain the agents, end every process, stop the cluster. Safe to call twice, and not interrupted."""
+        with ignored():
+            self._stopping.set()
+            if self._keeper is not None:
+                self._keeper.join(10.0)
+            end_all(self._processes)
+            names = {self._node(process.name) for process in self._processes}
+            if names:
+                reaper.reap(names.__contains__)
+            if self.url:
+                with contextlib.suppress(UnavailableError):
+                    self._cluster().down()
+                self.home.clear()
+            self.home.release()
 
-    def _end_processes(self) -> None:
-        for sign, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 5.0)):
-            alive = [process.launched for process in self._processes if process.alive]
-            deadline = time.monotonic() + patience
-            for launched in alive:
-                if launched is not None:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(launched.pid, sign)
-            for launched in alive:
-                if launched is not None:
-                    launched.ended.wait(max(0.0, deadline - time.monotonic()))
+
+def _heard(store: Store) -> set[str]:
+    answer = store.command(keys.agents(), "HKEYS", keys.agents())
+    return {name.decode() for name in answer}
+
+
+def _forget_agents(url: str) -> None:
+    """Remove what the agents of an earlier system said of themselves and of their servers."""
+    store = Store(url)
+    try:
+        store.command(keys.agents(), "DEL", keys.agents())
+        store.command(keys.catalogue(), "DEL", keys.catalogue())
+    finally:
+        store.close()
+
+
+def _is_ours_and_dead(agent: str) -> bool:
+    """Whether this is the name of an agent of a supervisor on this machine that is gone."""
+    _, _, host = agent.partition("@")
+    name, _, pid = host.rpartition("-")
+    return name == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid))

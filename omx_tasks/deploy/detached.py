@@ -1,0 +1,61 @@
+"""A system in the background: a supervisor in a session of its own, waited for until everything is warm."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from omx_tasks.errors import ConfigurationError, UnavailableError
+from omx_tasks.home import Home, System
+
+#: Seconds in which a system must be ready, and in which one that was interrupted must have stopped.
+READY, STOP = 150.0, 30.0
+POLL = 0.05
+_OURS = "omx: "
+
+
+def start(home: Home, agents: int, slots: int, servers: Path) -> System:
+    """Start a system that outlives this process; return when it is ready."""
+    home.claim()
+    home.release()
+    log = home.logs / "up.log"
+    options = ["--agents", agents, "--slots", slots, "--mcp-config", servers.resolve()]
+    with log.open("wb") as stream:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", "omx_tasks.cli.main", "up", *map(str, options)],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    try:
+        return _wait_until_ready(home, supervisor, log)
+    except BaseException:
+        supervisor.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            supervisor.wait(STOP)
+        raise
+
+
+def _wait_until_ready(home: Home, supervisor: subprocess.Popen[bytes], log: Path) -> System:
+    deadline = time.monotonic() + READY
+    while time.monotonic() < deadline:
+        system = home.read()
+        if system is not None and system.ready and system.pid == supervisor.pid:
+            return system
+        if (code := supervisor.poll()) is not None:
+            raise _reason(log, code)
+        time.sleep(POLL)
+    raise UnavailableError(f"the system was not ready in {READY:.0f} s; see {log}")
+
+
+def _reason(log: Path, code: int) -> Exception:
+    """Return the supervisor's own error as one of this process, or what it wrote last."""
+    text = log.read_text("utf-8", errors="replace")
+    _, found, message = f"\n{text}".rpartition(f"\n{_OURS}")
+    if found and code == 2:
+        return ConfigurationError(message.strip())
+    return UnavailableError(f"the system did not come up; {log} ends:\n{text[-2000:].strip()}")

@@ -1,0 +1,54 @@
+"""SIGINT and SIGTERM while something is begun or ended that must not be left half done.
+
+Python raises `KeyboardInterrupt` between any two instructions of the main thread. A process that was started a moment
+before would not be known to anyone; a folder would be half removed.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def held_back() -> Iterator[threading.Event]:
+    """Set the event instead of interrupting; a signal that came is raised at the end, unless an error is."""
+    asked = threading.Event()
+    with _handled_by(lambda *_: asked.set()):
+        yield asked
+    if asked.is_set():
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def ignored() -> Iterator[None]:
+    """Finish what is being ended, however often Ctrl-C is pressed."""
+    with _handled_by(lambda *_: None):
+        yield
+
+
+def wait_for_one() -> None:
+    """Return at the first signal; from then on they interrupt nothing."""
+    asked = threading.Event()
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: asked.set())
+    asked.wait()
+
+
+@contextmanager
+def _handled_by(handler: Any) -> Iterator[None]:
+    """Have a handler for both signals; where this is not the main thread, none is needed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
