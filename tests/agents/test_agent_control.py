@@ -1,0 +1,97 @@
+"""Celery's own words to an agent: ordinary tasks, inspect, revoke."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+from celery import Celery
+from fleet import Fleet, one, states
+
+from omx_tasks.broker.transport import register
+from omx_tasks.runs.dispatch import task_id
+
+
+@pytest.fixture
+def app(shared: Fleet) -> Iterator[Celery]:
+    register()
+    app = Celery("outside", broker=shared.url, backend=shared.url, set_as_current=False)
+    yield app
+    app.backend.result_consumer.stop()
+    app.backend.store.close()
+    app.close()
+
+
+@pytest.fixture
+def node(shared: Fleet) -> str:
+    return shared.agents[0].name
+
+
+def test_an_agent_answers_ping_and_stats(app: Celery, node: str) -> None:
+    inspect = app.control.inspect(destination=[node], timeout=3)
+    assert inspect.ping() == {node: {"ok": "pong"}}
+    stats = inspect.stats()[node]
+    assert stats["pool"]["implementation"] == "omx_tasks.agents.pool:TaskPool"
+    assert stats["pool"]["max-concurrency"] == 32
+
+
+def test_operations_under_way_are_shown_as_active_and_can_be_asked_for(
+    app: Celery, node: str, shared: Fleet, until: Callable[..., None]
+) -> None:
+    run = shared.submit(shared.call("a", arguments={"seconds": 2}))
+    name = task_id(run.id, "a")
+    inspect = app.control.inspect(destination=[node], timeout=1)
+    until(lambda: name in [task["id"] for task in inspect.active()[node]])
+    assert inspect.query_task(name)[node][name][0] == "active"
+    assert run.wait(10).state == "succeeded"
+    assert inspect.active()[node] == []
+
+
+def test_a_revoked_operation_that_runs_is_cancelled_at_once(
+    app: Celery, node: str, shared: Fleet, until: Callable[..., None]
+) -> None:
+    key = uuid.uuid4().hex
+    run = shared.submit(
+        shared.call("a", "write", arguments={"key": key, "seconds": 60}),
+        shared.call("b", needs=["a"]),
+    )
+    until(lambda: shared.executions()[f"write {key}"])
+    app.control.revoke(task_id(run.id, "a"), terminate=True, destination=[node])
+    view = run.wait(10)
+    assert states(view) == {"a": "cancelled", "b": "skipped"}
+    assert one(view, "a").error["kind"] == "lost"
+    assert view.state == "failed"
+
+
+def test_an_operation_that_was_revoked_before_it_came_is_not_begun(
+    app: Celery, node: str, shared: Fleet
+) -> None:
+    gate, key = uuid.uuid4().hex, uuid.uuid4().hex
+    run = shared.submit(
+        shared.call("a", arguments={"key": gate, "seconds": 1}),
+        shared.call("b", arguments={"key": key}, needs=["a"]),
+    )
+    app.control.revoke(task_id(run.id, "b"), destination=[node], reply=True)
+    assert states(run.wait(10)) == {"a": "succeeded", "b": "cancelled"}
+    assert shared.executions()[f"read {key}"] == 0
+
+
+def test_ordinary_celery_tasks_run_in_the_agents_pool(app: Celery, node: str) -> None:
+    queue = f"ordinary-{uuid.uuid4().hex[:8]}"
+    app.control.add_consumer(queue, destination=[node], reply=True)
+    results = [app.send_task("celery.accumulate", (n,), queue=queue) for n in range(20)]
+    assert [result.get(timeout=10) for result in results] == [[n] for n in range(20)]
+
+
+def test_a_message_that_names_no_operation_fails_alone(
+    app: Celery, node: str, shared: Fleet
+) -> None:
+    queue = f"broken-{uuid.uuid4().hex[:8]}"
+    app.control.add_consumer(queue, destination=[node], reply=True)
+    for arguments in ((), (1, 2), ("no-such-run", "a")):
+        app.send_task("omx.operation", arguments, queue=queue)
+    app.send_task("omx.operation", kwargs={"run_id": "x", "operation_id": "y"}, queue=queue)
+    result = app.send_task("celery.accumulate", ("last",), queue=queue)
+    assert result.get(timeout=10) == ["last"]
+    assert shared.run(shared.call("a")).state == "succeeded"

@@ -1,0 +1,270 @@
+"""The runner's promise: whatever happens, each delivery is answered for once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from omx_tasks.agents import runner as runner_module
+from omx_tasks.agents.runner import Runner
+from omx_tasks.errors import OmxError, UnavailableError
+from omx_tasks.graph.model import Graph, Operation
+from omx_tasks.graph.plan import compile_plan
+from omx_tasks.graph.stored import StoredPlan, StoredStep
+from omx_tasks.mcp.loop import LoopThread
+from omx_tasks.results.joins import Outcome
+from omx_tasks.store.courier import Parcel
+from omx_tasks.store.scripts import Call
+
+GRAPH = Graph(name="g", operations=[Operation(id="a", server="s", tool="t")])
+DOCUMENT = StoredPlan.of(compile_plan(GRAPH), {}).document().encode()
+
+
+class Answers:
+    """In the courier's place: answers each script with what the test says, from a thread of its own."""
+
+    def __init__(self) -> None:
+        self.by_script: dict[str, Any] = {
+            "read_plan_1": DOCUMENT,
+            "start_1": [b"go", 1, b""],
+            "finish_1": [],
+            "publish_1": [1, 0],
+        }
+        self.asked: list[str] = []
+
+    def send(self, call: Call, done: Callable[[Any], None]) -> None:
+        self.asked.append(call.script.name)
+        threading.Thread(target=self._tell, args=(done, self.by_script[call.script.name])).start()
+
+    def _tell(self, done: Callable[[Any], None], answer: Any) -> None:
+        with contextlib.suppress(ConnectionError):  # a courier logs what an answer's reader raises
+            done(answer)
+
+    def post(self, parcel: Parcel) -> None:
+        for call, done in parcel():
+            assert done is not None
+            self.send(call, done)
+
+
+class Calls:
+    """In the caller's place: succeeds, or waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.blocked = False
+        self.begun = 0
+
+    async def call(self, _step: StoredStep, attempt: int, _target: str, _arguments: Any) -> Outcome:
+        self.begun += 1
+        while self.blocked:
+            await asyncio.sleep(0.001)
+        if self.error is not None:
+            raise self.error
+        return Outcome("succeeded", attempt)
+
+
+@pytest.fixture
+def answers() -> Answers:
+    return Answers()
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+@pytest.fixture
+def advance() -> list[Any]:
+    """What `advance` does with ready operations: raise the error that is in it."""
+    return []
+
+
+@pytest.fixture
+def loop() -> Iterator[LoopThread]:
+    loop = LoopThread()
+    loop.start()
+    yield loop
+    loop.stop()
+
+
+@pytest.fixture
+def runner(
+    loop: LoopThread,
+    answers: Answers,
+    calls: Calls,
+    advance: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Runner:
+    monkeypatch.setattr(runner_module, "PATIENCE", 0.0)
+
+    def publish(*_: Any) -> list[Call]:
+        raise advance[0]
+
+    return Runner(
+        agent="agent",
+        loop=loop,
+        courier=answers,  # type: ignore[arg-type]
+        caller=calls,  # type: ignore[arg-type]
+        advance=publish,
+        slots=1,
+    )
+
+
+def test_an_operation_that_succeeds_is_answered_with_its_outcome(
+    runner: Runner, answers: Answers
+) -> None:
+    outcome = runner.run("run", "a")
+    assert outcome is not None
+    assert outcome.state == "succeeded"
+    assert answers.asked == ["read_plan_1", "start_1", "finish_1"]
+    assert runner.drain(0)
+
+
+@pytest.mark.parametrize("script", ["read_plan_1", "start_1", "finish_1"])
+def test_when_the_cluster_cannot_be_asked_the_message_goes_back(
+    runner: Runner, answers: Answers, script: str
+) -> None:
+    answers.by_script[script] = UnavailableError("down")
+    with pytest.raises(OmxError, match="down"):
+        runner.run("run", "a")
+    assert runner.drain(5)
+
+
+def test_a_plan_that_cannot_be_read_sends_the_message_back(
+    runner: Runner, answers: Answers
+) -> None:
+    answers.by_script["read_plan_1"] = b'{"name": "of a newer version"}'
+    with pytest.raises(OmxError, match="internal"):
+        runner.run("run", "a")
+    assert runner.drain(5)
+    answers.by_script["read_plan_1"] = DOCUMENT
+    assert runner.run("run", "a") is not None
+
+
+def test_when_what_follows_cannot_be_published_the_message_goes_back(
+    runner: Runner, answers: Answers, advance: list[Any]
+) -> None:
+    answers.by_script["finish_1"] = [b"unheard_of"]
+    advance.append(KeyError("unheard_of"))
+    with pytest.raises(OmxError, match="internal"):
+        runner.run("run", "a")
+    assert runner.drain(5)
+
+
+def test_a_fault_of_the_agent_fails_the_operation_and_frees_its_slot(
+    runner: Runner, calls: Calls
+) -> None:
+    calls.error = ZeroDivisionError("oops")
+    outcome = runner.run("run", "a")
+    assert outcome is not None
+    assert outcome.error == {
+        "kind": "internal",
+        "message": "internal error of the agent: ZeroDivisionError: oops",
+    }
+    calls.error = None
+    again = runner.run("run", "a")
+    assert again is not None
+    assert again.state == "succeeded"
+    assert runner.busy == 0
+
+
+@pytest.mark.parametrize(
+    ("run_is", "name"), [(None, "a"), (DOCUMENT, "stranger"), (DOCUMENT, "a[b")]
+)
+def test_what_is_in_no_run_is_dropped(
+    runner: Runner, answers: Answers, run_is: bytes | None, name: str
+) -> None:
+    answers.by_script["read_plan_1"] = run_is
+    assert runner.run("run", name) is None
+    assert runner.drain(5)
+
+
+def test_what_was_only_taken_counts_as_under_way(runner: Runner, calls: Calls) -> None:
+    calls.blocked = True
+    runner.submit("run", "a", lambda *_: None)
+    assert not runner.drain(0)
+    calls.blocked = False
+    assert runner.drain(5)
+
+
+def test_what_waits_for_a_slot_has_not_been_begun(
+    runner: Runner, calls: Calls, answers: Answers, until: Callable[..., None]
+) -> None:
+    calls.blocked = True
+    for _ in range(3):
+        runner.submit("run", "a", lambda *_: None)
+    until(lambda: calls.begun == 1)
+    assert answers.asked.count("start_1") == 1
+    calls.blocked = False
+    assert runner.drain(5)
+    assert answers.asked.count("start_1") == 3
+
+
+def test_a_revoked_operation_ends_as_cancelled(
+    runner: Runner, calls: Calls, until: Callable[..., None]
+) -> None:
+    calls.blocked = True
+    told: list[Any] = []
+    work = runner.submit("run", "a", lambda outcome, error: told.append((outcome.state, error)))
+    until(lambda: calls.begun)
+    work.terminate()
+    assert runner.drain(5)
+    assert told == [("cancelled", None)]
+
+
+def test_what_the_end_of_the_loop_cuts_off_is_given_back(
+    runner: Runner, calls: Calls, loop: LoopThread, until: Callable[..., None]
+) -> None:
+    calls.blocked = True
+    told: list[Any] = []
+    runner.submit("run", "a", lambda outcome, error: told.append((outcome, str(error))))
+    until(lambda: calls.begun)
+    loop.stop()
+    assert told == [(None, "<Work a of run run> was given up")]
+    assert runner.drain(0)
+
+
+def test_what_comes_after_the_end_of_the_loop_is_given_back(
+    runner: Runner, loop: LoopThread
+) -> None:
+    loop.stop()
+    with pytest.raises(OmxError, match="shutting down"):
+        runner.run("run", "a")
+    assert runner.drain(0)
+
+
+def test_done_is_drained_only_after_it_was_told(runner: Runner) -> None:
+    told = threading.Event()
+    hold = threading.Event()
+
+    def done(*_: Any) -> None:
+        hold.wait(5)
+        told.set()
+
+    runner.submit("run", "a", done)
+    assert not runner.drain(0.05)
+    hold.set()
+    assert runner.drain(5)
+    assert told.is_set()
+
+
+def test_an_acknowledgement_that_fails_does_not_hold_the_place(runner: Runner) -> None:
+    def done(*_: Any) -> None:
+        raise ConnectionError("the connection is closed")
+
+    runner.submit("run", "a", done)
+    assert runner.drain(5)
+
+
+def test_a_run_is_read_once_however_many_of_its_operations_come(
+    runner: Runner, answers: Answers
+) -> None:
+    for _ in range(5):
+        runner.submit("run", "a", lambda *_: None)
+    assert runner.drain(5)
+    assert answers.asked.count("read_plan_1") == 1

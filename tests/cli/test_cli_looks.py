@@ -1,0 +1,212 @@
+"""What a person reads: help, tables, trees, live progress on a terminal; and what a pipe gets."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import termios
+import time
+
+import pytest
+
+from omx_tasks.cli.output import duration, first_line
+
+GRAPH = """
+name: two
+operations:
+  - {id: list, server: notes, tool: list_notes}
+  - id: each
+    server: notes
+    tool: read_note
+    foreach: "${list.structured.notes}"
+    arguments: {name: "${item.name}"}
+"""
+
+
+def on_a_terminal(place, *words, columns=60):
+    """Run ``omx`` on a terminal of so many columns; return the exit code and all that was written."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    from conftest import OMX
+
+    environ = {**place.environ(), "TERM": "xterm"}
+    process = subprocess.Popen(
+        [OMX, *map(str, words)],
+        cwd=place.folder,
+        env=environ,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    written = b""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:
+            break
+        if not piece:
+            break
+        written += piece
+    os.close(ours)
+    return process.wait(10), written.decode()
+
+
+def test_without_a_command_the_help_is_shown(place):
+    shown = place.omx()
+    assert shown.code == 0
+    assert "omx demo" in shown.out
+    assert shown.out == place.omx("--help").out
+
+
+def test_no_line_of_the_help_is_cut_short(place):
+    commands = place.omx("--help").out.partition("Commands:")[2]
+    assert "..." not in commands
+
+
+@pytest.mark.parametrize("command", ["tools", "agents", "runs"])
+def test_a_table_in_a_pipe_has_one_line_a_row_and_no_trailing_blanks(system, command):
+    rows = system.omx(command).out.splitlines()
+    assert len(rows) > 1 or command == "runs"
+    assert all(row == row.rstrip() for row in rows)
+
+
+def test_a_table_on_a_terminal_fits_its_width(system):
+    _, shown = on_a_terminal(system, "tools", "notes", columns=70)
+    assert "…" in shown
+    assert "list_notes" in shown
+
+
+def test_the_progress_of_a_run_is_live_on_a_terminal(system):
+    code, shown = on_a_terminal(system, "run", system.graph(GRAPH, "two.yaml"))
+    assert code == 0
+    assert "✔" in shown
+    assert "notes.read_note ×8" in shown
+
+
+def test_the_progress_of_a_run_in_a_pipe_is_a_line_for_each_end(system):
+    done = system.omx("run", system.graph(GRAPH, "two.yaml"))
+    assert "[1/2] succeeded list notes.list_notes" in done.err
+    assert "succeeded each[7] notes.read_note" in done.err
+
+
+def test_tools_shows_what_may_be_left_out_in_brackets(system):
+    shown = system.omx("tools", "notes")
+    assert "name [folder]" in shown.out
+    assert "tool (may write)" in shown.out
+
+
+def test_tools_json_has_each_server_and_a_warning_for_the_broken_one(system):
+    shown = system.omx("tools", "--json")
+    assert shown.json.keys() == {"notes", "time", "gate"}
+    assert "omx: warning: server 'broken'" in shown.err
+
+
+def test_tools_of_the_broken_server_says_why(system):
+    refused = system.omx("tools", "broken")
+    assert refused.code == 2
+    assert "no licence" in refused.err
+
+
+def test_tools_of_an_unknown_server_names_the_nearest(system):
+    refused = system.omx("tools", "note")
+    assert refused.code == 2
+    assert "Did you mean 'notes'?" in refused.err
+
+
+def test_tools_and_call_work_without_a_system(place, gate):
+    gate.open()
+    assert place.omx("tools", "--json").json.keys() == {"gate"}
+    words = ("call", "gate", "look", f"gate={gate.path}", f"calls={gate.calls}", "--json")
+    assert place.omx(*words).json == {"text": "through", "structured": None, "error": None}
+    refused = place.omx("call", "gate", "lok")
+    assert (refused.code, refused.err) == (
+        2,
+        "omx: server 'gate' has no tool 'lok'. Did you mean 'look'?\n",
+    )
+
+
+def test_call_prints_what_the_tool_says(system):
+    done = system.omx("call", "notes", "search_notes", "word=${water}")
+    assert done.code == 0
+    assert '"word": "${water}"' in done.out
+
+
+def test_call_of_a_failing_tool_exits_1_with_its_error(system):
+    failed = system.omx("call", "time", "get_current_time", "timezone=Nowhere", "--json")
+    assert (failed.code, failed.json["error"]["kind"]) == (1, "tool")
+
+
+def test_call_of_an_unknown_tool_is_refused_as_without_a_graph(system):
+    refused = system.omx("call", "time", "get_curent_time")
+    assert refused.code == 2
+    assert refused.err.startswith("omx: server 'time' has no tool 'get_curent_time'.")
+
+
+def test_status_is_a_table_of_operations(system):
+    run = system.omx("run", system.graph(GRAPH, "two.yaml"), "--json").json["run"]
+    lines = system.omx("status", run).out.splitlines()
+    assert lines[0].startswith(f"two {run}  succeeded in ")
+    assert lines[1].split() == ["operation", "agent", "call", "result"]
+    assert lines[2].startswith("✔  list")
+
+
+def test_check_and_plan_tell_what_a_graph_comes_to(system):
+    graph = system.graph(GRAPH, "two.yaml")
+    assert system.omx("check", graph, "--json").json == {
+        "graph": "two",
+        "operations": 2,
+        "servers": ["notes"],
+    }
+    assert "2 operations on notes, nothing wrong" in system.omx("check", graph).out
+    planned = system.omx("plan", graph, "--json").json
+    assert planned.keys() == {"graph", "operations", "groups", "joins"}
+    assert planned["operations"]["each"]["needs"] == ["list"]
+    assert system.omx("plan", graph).out.splitlines()[1].startswith("list")
+    assert system.omx("plan", graph, "--canvas").out.startswith("group(list)")
+
+
+def test_agents_json_has_what_each_offers(system):
+    for agent in system.omx("agents", "--json").json:
+        assert agent["servers"] == ["gate", "notes", "time"]
+        assert "broken" in agent["failed"]
+
+
+def test_runs_of_a_new_system_are_none(place, gate):
+    with_one = place.start("up", "--agents", "1", "--json")
+    with_one.until(lambda: with_one.out)
+    assert place.omx("runs", "--json").json == []
+    assert "no runs yet" in place.omx("runs").err
+    with_one.process.terminate()
+    assert with_one.end().code == 0
+
+
+def test_a_reader_that_goes_away_is_no_traceback(system):
+    from conftest import OMX
+
+    command = f"{OMX} tools | true"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env=system.environ(),
+        cwd=system.folder,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(None, ""), (0.0032, "3.2 ms"), (0.42, "0.42 s"), (75.3, "75 s")],
+)
+def test_durations_are_short(seconds, shown):
+    assert duration(seconds) == shown
+
+
+def test_a_long_text_is_cut_to_one_line():
+    assert first_line("a\n b " + "c" * 300, 20) == "a b " + "c" * 15 + "…"

@@ -1,0 +1,240 @@
+"""The result backend without a worker: results are stored by the tests."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import pytest
+from celery import states
+from celery.backends.base import BaseKeyValueStoreBackend
+from celery.exceptions import TimeoutError as CeleryTimeout
+from celery.result import AsyncResult, GroupResult
+
+from omx_tasks.results.backend import MARKER, Backend
+
+Until = Callable[..., None]
+
+
+def test_the_backend_is_found_by_its_scheme(app: Any) -> None:
+    assert isinstance(app.backend, Backend)
+
+
+def test_a_result_is_stored_and_read(app: Any, task_id: str) -> None:
+    app.backend.store_result(task_id, {"a": [1, None, "ä"]}, states.SUCCESS)
+    assert app.AsyncResult(task_id).get(timeout=5) == {"a": [1, None, "ä"]}
+    assert app.AsyncResult(task_id).state == "SUCCESS"
+
+
+def test_a_failure_is_raised_where_it_is_waited_for(app: Any, task_id: str) -> None:
+    app.backend.mark_as_failure(task_id, ValueError("no"))
+    with pytest.raises(ValueError, match="no"):
+        app.AsyncResult(task_id).get(timeout=5)
+
+
+def test_a_result_that_is_not_there_yet_is_pending(app: Any, task_id: str) -> None:
+    assert app.AsyncResult(task_id).state == "PENDING"
+    with pytest.raises(CeleryTimeout):
+        app.AsyncResult(task_id).get(timeout=0.05)
+
+
+def test_many_results_are_read_in_the_order_asked(app: Any) -> None:
+    names = [str(uuid.uuid4()) for _ in range(50)]
+    for number, name in enumerate(names):
+        app.backend.store_result(name, number, states.SUCCESS)
+    got = dict(app.backend.get_many(names))
+    assert [got[name]["result"] for name in names] == list(range(50))
+
+
+def test_a_forgotten_result_is_gone(app: Any, task_id: str) -> None:
+    app.backend.store_result(task_id, 1, states.SUCCESS)
+    app.AsyncResult(task_id).forget()
+    assert app.AsyncResult(task_id).state == "PENDING"
+
+
+def test_a_success_is_not_overwritten(app: Any, task_id: str) -> None:
+    app.backend.store_result(task_id, 1, states.SUCCESS)
+    app.backend.store_result(task_id, None, states.STARTED)
+    app.backend.mark_as_failure(task_id, ValueError("a later delivery"))
+    assert app.AsyncResult(task_id).get(timeout=5) == 1
+
+
+def test_a_state_of_ones_own_that_looks_like_a_success_is_overwritten(
+    app: Any, task_id: str
+) -> None:
+    app.backend.store_result(task_id, {"status": "SUCCESS"}, "PROGRESS")
+    app.backend.store_result(task_id, "done", states.SUCCESS)
+    assert app.AsyncResult(task_id).get(timeout=5) == "done"
+
+
+def test_a_result_expires(app: Any, task_id: str, until: Until) -> None:
+    app.backend.expires = 1
+    app.backend.store_result(task_id, 1, states.SUCCESS)
+    key = app.backend.get_key_for_task(task_id).decode()
+    assert 0 < app.backend.store.command(key, "PTTL", key) <= 1000
+    app.backend.expire(key, None)
+    assert app.backend.store.command(key, "PTTL", key) == -1
+
+
+def test_a_group_is_saved_restored_and_waited_for(app: Any) -> None:
+    names = [str(uuid.uuid4()) for _ in range(5)]
+    GroupResult("group-1", [app.AsyncResult(name) for name in names], app=app).save(app.backend)
+    restored = GroupResult.restore("group-1", app.backend)
+
+    def finish() -> None:
+        for number, name in enumerate(names):
+            app.backend.store_result(name, number, states.SUCCESS)
+
+    threading.Thread(target=finish).start()
+    began = time.monotonic()
+    assert restored.get(timeout=5) == [0, 1, 2, 3, 4]
+    assert time.monotonic() - began < 1
+    restored.delete(app.backend)
+    assert GroupResult.restore("group-1", app.backend) is None
+
+
+def test_who_waits_is_woken_and_does_not_poll(app: Any) -> None:
+    delays = []
+    for _ in range(20):
+        result = AsyncResult(str(uuid.uuid4()), app=app)
+        timer = threading.Timer(
+            0.01, app.backend.store_result, (result.id, time.monotonic, states.SUCCESS)
+        )
+        timer.args = (result.id, None, states.SUCCESS)
+        timer.start()
+        began = time.monotonic()
+        result.get(timeout=5)
+        delays.append(time.monotonic() - began)
+    assert sorted(delays)[10] < 0.05
+    assert max(delays) < 0.9
+
+
+def test_many_threads_wait_for_results_of_their_own(app: Any) -> None:
+    names = [str(uuid.uuid4()) for _ in range(8)]
+    got: dict[str, Any] = {}
+
+    def wait(name: str) -> None:
+        got[name] = app.AsyncResult(name).get(timeout=10)
+
+    threads = [threading.Thread(target=wait, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for name in names:
+        app.backend.store_result(name, name, states.SUCCESS)
+    for thread in threads:
+        thread.join(10)
+    assert got == {name: name for name in names}
+
+
+def test_two_threads_wait_for_one_result(app: Any, task_id: str) -> None:
+    got: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: got.append(app.AsyncResult(task_id).get(timeout=10)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    app.backend.store_result(task_id, 7, states.SUCCESS)
+    for thread in threads:
+        thread.join(10)
+    assert got == [7, 7]
+
+
+def test_an_unreadable_result_does_not_end_the_listening(
+    app: Any, task_id: str, until: Until
+) -> None:
+    bad, good = app.AsyncResult(task_id), app.AsyncResult(str(uuid.uuid4()))
+    for result in (bad, good):
+        app.backend.add_pending_result(result)
+    links = app.backend.result_consumer._listener._links
+    until(lambda: len(links._subscribed) == 2 and not any(k.waiting for k in links._links.values()))
+    key = app.backend.get_key_for_task(task_id).decode()
+    app.backend.set(key, "this is no JSON")
+    app.backend.store_result(good.id, 1, states.SUCCESS)
+    assert good.get(timeout=5) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_waits_for_results_too(app: Any, task_id: str) -> None:
+    app.backend.add_pending_result(app.AsyncResult("some-other-task"))
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, str(app.AsyncResult(task_id).get(timeout=10)).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    app.backend.store_result(task_id, "for the child", states.SUCCESS)
+    assert os.read(reading, 100) == b"for the child"
+    os.close(reading)
+    os.waitpid(child, 0)
+
+
+def test_a_listener_goes_on_after_its_connections_are_killed(
+    app: Any, task_id: str, until: Until
+) -> None:
+    result = app.AsyncResult(task_id)
+    app.backend.add_pending_result(result)
+    links = app.backend.result_consumer._listener._links
+    until(lambda: links._subscribed)
+    for link in list(links._links.values()):
+        link._socket.shutdown(2)
+    app.backend.store_result(task_id, 1, states.SUCCESS)
+    assert result.get(timeout=5) == 1
+
+
+# --- chords: the count of parts ---------------------------------------------------------------------
+
+
+def _request(part: str, group: str, size: int) -> Any:
+    return mock.Mock(id=part, group=group, chord={"task": "body", "chord_size": size})
+
+
+def _count(backend: Any, part: str, group: str) -> int:
+    """Return what Celery's own code is given as the count, 0 when it is not called at all."""
+    numbers: list[int] = []
+
+    def counting(self: Any, request: Any, *_args: Any, **_kwargs: Any) -> None:
+        numbers.append(self.incr(self.get_key_for_chord(request.group)))
+
+    with mock.patch.object(BaseKeyValueStoreBackend, "on_chord_part_return", counting):
+        backend.on_chord_part_return(_request(part, group, 2), "SUCCESS", None)
+    return numbers[0] if numbers else 0
+
+
+def test_a_part_that_is_told_again_keeps_its_number(app: Any) -> None:
+    group = str(uuid.uuid4())
+    told = [_count(app.backend, part, group) for part in ("a", "a", "b", "a", "b")]
+    assert told == [1, 1, 2, 1, 2]
+
+
+def test_a_part_that_is_told_after_the_chord_is_over_does_not_count(app: Any) -> None:
+    backend, group = app.backend, str(uuid.uuid4())
+    _count(backend, "a", group)
+
+    def finish(self: Any, request: Any, *_args: Any, **_kwargs: Any) -> None:
+        self.delete(self.get_key_for_chord(request.group))
+
+    with mock.patch.object(BaseKeyValueStoreBackend, "on_chord_part_return", finish):
+        backend.on_chord_part_return(_request("b", group, 2), "SUCCESS", None)
+    assert _count(backend, "a", group) == 0
+
+
+def test_an_operation_with_the_marker_is_handed_on_instead_of_counted(app: Any) -> None:
+    told: list[Any] = []
+    request = mock.Mock(chord=MARKER)
+    app.backend.part_returned = lambda *given: told.append(given)
+    app.backend.on_chord_part_return(request, "SUCCESS", 1)
+    assert told == [(request, "SUCCESS", 1)]
+
+
+def test_the_address_is_shown_without_its_password(app: Any) -> None:
+    backend = Backend(app, url="rediscluster://ann:secret@one:7000,two:7001")
+    assert backend.as_uri() == "rediscluster://ann:**@one:7000,two:7001"
+    assert "secret" in backend.as_uri(include_password=True)
