@@ -55,7 +55,7 @@ def broker_url() -> str:
     return system.broker_url
 
 
-class _Refusal(ConfigurationError, click.ClickException):
+class _RefusedError(ConfigurationError, click.ClickException):
     """A mistake that Celery's own commands show as one message instead of a traceback."""
 
     exit_code = 2
@@ -65,7 +65,7 @@ def _configuration() -> dict[str, Any]:
     try:
         return configuration()
     except OmxError as error:
-        raise _Refusal(str(error)) from error
+        raise _RefusedError(str(error)) from error
 
 
 def configuration() -> dict[str, Any]:
@@ -139,7 +139,9 @@ def make_listening(consumer: Any) -> Listening:
     """Make what a worker with one of Celery's own pools listens with; threads and solo are warm after it."""
     if not isinstance(consumer.pool, prefork.TaskPool):
         hosts.get(consumer.hostname, consumer.pool.num_processes)
-    return Listening(make_store(), consumer.hostname, Capabilities(server_file().servers))
+    # Not the host's name: what only listens is in no list of agents.
+    name = f"{consumer.hostname} listening"
+    return Listening(make_store(), name, Capabilities(server_file().servers))
 
 
 def process_started(sender: str | None = None, **_: Any) -> None:

@@ -52,10 +52,13 @@ class ClusterError(UnavailableError):
 class OperationError(OmxError):
     """One operation failed.
 
-    ``kind`` is one of: ``tool`` (a result with ``is_error``), ``protocol`` (an MCP error),
-    ``timeout``, ``connection`` (the server went away), ``server`` (it cannot start), ``client_request``
-    (the server asked the client for sampling, elicitation or roots), ``reference`` (a reference could not
-    be resolved), ``foreach`` (not a list), ``arguments``, ``size``, ``lost`` (its task was revoked or its worker died), ``internal`` (a fault of the agent's own).
+    ``kind`` is one of:
+
+    - ``tool``: a result with ``is_error``; ``protocol``: an MCP error; ``arguments``: refused before the call
+    - ``timeout``; ``connection``: the server went away; ``server``: it cannot start
+    - ``client_request``: the server asked the client for sampling, elicitation or roots
+    - ``reference``: a reference could not be resolved; ``foreach``: not a list; ``size``: too large an output
+    - ``lost``: its task was revoked or its worker died; ``internal``: a fault of the agent's own
     """
 
     def __init__(self, kind: str, message: str) -> None:

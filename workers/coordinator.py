@@ -39,6 +39,8 @@ def main(loglevel: str) -> None:
             found = reconcile(store, read_plan, age=settings.current().overdue)
         except OmxError as error:
             logger.warning("the cluster could not be asked: %s", error)
+        except Exception:  # one odd run must not end the looking after all others
+            logger.exception("a look at the runs failed")
         else:
             if found.published:
                 logger.info("looked after %d overdue operations", found.published)

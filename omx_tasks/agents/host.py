@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import socket
-import time
 from collections.abc import Mapping
 
 from omx_tasks.agents.caller import Caller
@@ -116,6 +115,5 @@ class Host:
             "servers": sorted(self._catalogue),
             "failed": self._failed,
             "config": self._servers.digest,
-            "heard": time.time(),
         }
         return json.dumps(record)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
-#: Seconds after which an agent that was not heard is taken for gone.
-SILENT = 10.0
+#: Seconds after which an agent that was not heard is taken for gone, and after which it is forgotten.
+SILENT, FORGOTTEN = 10.0, 3600.0
 
 
 @dataclass(frozen=True)
@@ -29,17 +28,24 @@ class AgentRecord:
     config: str
     heard: float
 
-    @property
-    def alive(self) -> bool:
-        """Whether it was heard lately."""
-        return time.time() - self.heard < SILENT
-
 
 def agents(store: Store) -> list[AgentRecord]:
-    """Return every agent that was heard lately, by name."""
-    answer = store.command(keys.agents(), "HGETALL", keys.agents())
-    found = [AgentRecord(name.decode(), **json.loads(record)) for name, record in answer.items()]
-    return sorted((agent for agent in found if agent.alive), key=lambda agent: agent.name)
+    """Return every agent that was heard lately, by the cluster's clock, in the order of their names."""
+    key = keys.agents()
+    (seconds, _), answer = store.commands([(key, ("TIME",)), (key, ("HGETALL", key))])
+    now = float(seconds)
+    # A record of an earlier version has no time before it; its agent writes a new one, or is gone.
+    records = [_record(name, text) for name, text in answer.items() if text[:1].isdigit()]
+    forgotten = [record.name for record in records if now - record.heard > FORGOTTEN]
+    if forgotten:
+        store.command(key, "HDEL", key, *forgotten)
+    heard = [record for record in records if now - record.heard < SILENT]
+    return sorted(heard, key=lambda record: record.name)
+
+
+def _record(name: bytes, text: bytes) -> AgentRecord:
+    heard, _, record = text.partition(b" ")
+    return AgentRecord(name.decode(), **json.loads(record), heard=int(heard) / 1000)
 
 
 def broken_servers(records: list[AgentRecord]) -> dict[str, str]:

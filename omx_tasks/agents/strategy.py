@@ -126,7 +126,7 @@ def _taken(request: OperationRequest, consumer: Any, tell: Tell) -> None:
     state.task_reserved(request)
     state.task_accepted(request)
     request.time_start = time.time()
-    tell("task-started", request, pid=request.worker_pid)
+    tell("task-started", request)
 
 
 def _finished(

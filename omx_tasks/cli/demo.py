@@ -20,7 +20,7 @@ from omx_tasks.api import submit_graph
 from omx_tasks.cli.output import duration, notices, results, say
 from omx_tasks.cli.present import failures, show_run
 from omx_tasks.cli.progress import show_all
-from omx_tasks.deploy.system import LocalSystem
+from omx_tasks.deploy.system import SHORT_GRACE, LocalSystem
 from omx_tasks.deploy.temporary import temporary_folder
 from omx_tasks.errors import ConfigurationError, OmxError
 from omx_tasks.examples.sequence import in_sequence
@@ -40,7 +40,10 @@ _MODULES = {"time": "mcp_server_time", "git": "mcp_server_git", "notes": "omx_ta
 
 @click.command()
 def demo() -> None:
-    """Run an example graph over three real MCP servers, on a cluster of its own."""
+    """Run an example over three real MCP servers.
+
+    The cluster and the agents are its own, and nothing is left afterwards.
+    """
     began = time.monotonic()
     missing = [name for name, module in _MODULES.items() if find_spec(module) is None]
     if missing:
@@ -56,7 +59,7 @@ def _in_folder(folder: Path) -> None:
     repository = _make_repository(folder / "garden")
     servers = config.load(_write_servers(folder, repository))
     say(f"starting a system for the demo: {AGENTS} agents, servers {', '.join(servers.servers)}")
-    system = LocalSystem(Home(folder / "omx"), servers, os.environ, AGENTS, SLOTS, say)
+    system = LocalSystem(Home(folder / "omx"), servers, os.environ, AGENTS, SLOTS, say, SHORT_GRACE)
     try:
         system.start()
         _show(Store(system.url), {"repository": str(repository), "topic": "water"})

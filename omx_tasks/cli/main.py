@@ -37,6 +37,7 @@ COMMANDS = {
     "call": "servers",
     "agents": "system",
     "cluster": "cluster",
+    "bench": "bench",
 }
 
 

@@ -114,13 +114,15 @@ class LiveProgress:
 
     def _lines(self) -> Table:
         table = Table.grid(padding=(0, 2))
+        for _ in range(3):
+            table.add_column(no_wrap=True)
+        table.add_column(overflow="ellipsis")
         for name, state in self._states.items():
             operation = self._plan.steps[name].operation
             items = self._items[name].total()
             target = f"{operation.server}.{operation.target}" + (f" ×{items}" if items else "")
-            table.add_row(
-                mark(state), name, Text(target, style="dim"), Text(self._took.get(name, ""))
-            )
+            took = Text(self._took.get(name, ""), no_wrap=True, overflow="ellipsis")
+            table.add_row(mark(state), name, Text(target, style="dim"), took)
         return table
 
     def _summary(self) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -53,9 +53,8 @@ def run(
     if detach and known_url() is None:
         raise ConfigurationError("--detach needs a system that stays up: `omx up --detach` first")
     with store_for_run(mcp_config) as store:
-        warn_of_broken(store, frozenset(plan.servers))
         if detach:
-            submitted = submit_graph(store, model, given, source=graph)
+            submitted = _submitted(store, plan, given, graph)
             print_json({"run": submitted.id}) if as_json else click.echo(submitted.id)
             return
         view = _followed(store, plan, given, graph)
@@ -71,12 +70,18 @@ def _checked(model: Graph, given: dict[str, str], source: str, mcp_config: str |
     return compile_plan(model)
 
 
-def _followed(store: Store, plan: Plan, given: dict[str, Any], source: str) -> RunView:
+def _submitted(store: Store, plan: Plan, given: dict[str, str], source: str) -> Run:
+    submitted = submit_graph(store, plan.graph, given, source=source)
+    warn_of_broken(store, frozenset(plan.servers))
+    return submitted
+
+
+def _followed(store: Store, plan: Plan, given: dict[str, str], source: str) -> RunView:
     """Submit the run and show it until it is over; Ctrl-C cancels it."""
     submitted: Run | None = None
     try:
         with held_back():
-            submitted = submit_graph(store, plan.graph, given, source=source)
+            submitted = _submitted(store, plan, given, source)
             say(f"run {submitted.id}")
         show_all(plan, submitted.changes())
     except KeyboardInterrupt:

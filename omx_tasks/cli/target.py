@@ -57,13 +57,13 @@ def store_for_run(mcp_config: str | None) -> Iterator[Store]:
         _same_servers(store, mcp_config)
         yield store
         return
-    from omx_tasks.deploy.system import LocalSystem
+    from omx_tasks.deploy.system import SHORT_GRACE, LocalSystem
     from omx_tasks.deploy.temporary import temporary_folder
 
     servers = server_file(mcp_config)
     say(f"no system is up: starting one for this run ({servers.path.name})")
     with temporary_folder("omx-") as folder:
-        system = LocalSystem(Home(folder), servers, os.environ, say=say)
+        system = LocalSystem(Home(folder), servers, os.environ, say=say, grace=SHORT_GRACE)
         try:
             system.start()
             yield Store(system.url, timeout=settings.current().request_timeout)

@@ -15,8 +15,8 @@ from omx_tasks.cluster.launch import Launched, launch
 #: Seconds: the first pause before a new start, the longest one, and how long a process must have lived for its
 #: end to count as the first one again.
 FIRST_PAUSE, LONGEST_PAUSE, SETTLED = 0.5, 30.0, 30.0
-#: Seconds in which one must end after SIGTERM, and after SIGKILL.
-GRACE, KILL = 15.0, 5.0
+#: Seconds in which one must end after SIGKILL.
+KILL = 5.0
 TAIL = 2000
 
 
@@ -65,9 +65,9 @@ class Process:
         return ""
 
 
-def end_all(processes: Sequence[Process]) -> None:
-    """End all at once: SIGTERM, and SIGKILL for what is left after a while."""
-    for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, KILL)):
+def end_all(processes: Sequence[Process], grace: float) -> None:
+    """End all at once: SIGTERM, and SIGKILL for what is left after ``grace`` seconds."""
+    for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, KILL)):
         alive = [process.launched for process in processes if process.launched and process.alive]
         for launched in alive:
             with contextlib.suppress(ProcessLookupError):

@@ -35,6 +35,8 @@ from omx_tasks.store.client import Store
 
 #: Seconds in which all agents must be warm.
 WARM = 90.0
+#: Seconds in which what is under way may end when a system stops; and where its only run is over anyway.
+GRACE, SHORT_GRACE = 15.0, 2.0
 POLL = 0.02
 #: Seconds between two looks at the processes.
 LOOK = 0.2
@@ -42,7 +44,7 @@ LOOK = 0.2
 
 @dataclass
 class LocalSystem:
-    """A system in one home. ``say`` is told each step in words."""
+    """A system in one home. ``say`` is told each step in words; ``grace``: seconds for what is under way at the end."""
 
     home: Home
     servers: ServerFile
@@ -50,6 +52,7 @@ class LocalSystem:
     agents: int = 2
     slots: int = 32
     say: Callable[[str], None] = lambda _text: None
+    grace: float = GRACE
     url: str = ""
     _processes: list[Process] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -175,7 +178,7 @@ class LocalSystem:
             self._stopping.set()
             if self._keeper is not None:
                 self._keeper.join(10.0)
-            end_all(self._processes)
+            end_all(self._processes, self.grace)
             names = {self._node(process.name) for process in self._processes}
             if names:
                 reaper.reap(names.__contains__)

@@ -30,10 +30,11 @@ _MOST = 500
 def publish_ready(run_id: str, plan: StoredPlan, operations: Iterable[str]) -> list[Call]:
     """Make the calls that publish these operations: one script for up to 500 messages of a queue."""
     by_queue: dict[str, list[Posting]] = defaultdict(list)
+    origin = f"{os.getpid()}@{socket.gethostname()}"
     for operation in operations:
         step = plan.step(operation)
         queue = queue_of(step.capabilities)
-        by_queue[queue].append(_posting(run_id, operation, step, queue))
+        by_queue[queue].append(_posting(run_id, operation, step, queue, origin))
     return [
         queues.publish(queue, postings[first : first + _MOST])
         for queue, postings in by_queue.items()
@@ -46,8 +47,8 @@ def task_id(run_id: str, operation: str) -> str:
     return f"{run_id}.{operation}"
 
 
-def _posting(run_id: str, operation: str, step: StoredStep, queue: str) -> Posting:
-    message = _message(run_id, operation, step, queue)
+def _posting(run_id: str, operation: str, step: StoredStep, queue: str, origin: str) -> Posting:
+    message = _message(run_id, operation, step, queue, origin)
     return Posting(
         message["properties"]["delivery_tag"],
         json.dumps(message),
@@ -56,7 +57,9 @@ def _posting(run_id: str, operation: str, step: StoredStep, queue: str) -> Posti
     )
 
 
-def _message(run_id: str, operation: str, step: StoredStep, queue: str) -> dict[str, Any]:
+def _message(
+    run_id: str, operation: str, step: StoredStep, queue: str, origin: str
+) -> dict[str, Any]:
     name = task_id(run_id, operation)
     return {
         "body": json.dumps([[run_id, operation], {}, _EMBED]),
@@ -76,7 +79,7 @@ def _message(run_id: str, operation: str, step: StoredStep, queue: str) -> dict[
             "ignore_result": True,
             "argsrepr": f"({run_id!r}, {operation!r})",
             "kwargsrepr": f"{{{step.server}: {step.target}}}",
-            "origin": f"{os.getpid()}@{socket.gethostname()}",
+            "origin": origin,
         },
         "properties": {
             "correlation_id": name,

@@ -152,7 +152,7 @@ def items(run_id: str) -> str:
 
 
 def remaining(run_id: str) -> str:
-    """Hash: foreach operation → items not done; ``id:failed`` → how many of them failed; ``id:attempt`` → number, token."""
+    """Hash: foreach operation → items not done; ``id:failed`` → of them failed; ``id:attempt`` → number, token."""
     return f"omx:{tag('run:' + run_id)}:remaining"
 
 
@@ -198,7 +198,7 @@ def open_runs() -> str:
 
 
 def agents() -> str:
-    """Hash: agent → JSON of host, pid, slots, servers and when it was last heard."""
+    """Hash: agent → when it was last heard (ms), a space, JSON of host, pid, slots, servers and more."""
     return f"omx:{tag('agents')}:agents"
 
 

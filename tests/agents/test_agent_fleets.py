@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import psutil
 import pytest
 from celery import Celery
 from fleet import Fleet, one, states
@@ -103,3 +105,47 @@ def test_operations_run_in_the_pool_that_the_user_asked_for(
         assert inspect.stats()[agent.name]["pool"]["implementation"] == pool
     agent.signal(signal.SIGTERM)
     assert agent.end() == 0
+
+
+@pytest.mark.parametrize(("tool", "state"), [("read", "succeeded"), ("write", "unknown")])
+def test_when_a_prefork_child_is_killed_its_operation_is_delivered_again(
+    fleet: Fleet, until: Callable[..., None], tool: str, state: str
+) -> None:
+    agent = fleet.start(options=["-P", "prefork", "-c", "1", "--without-mingle"])
+    run = fleet.submit(fleet.call("a", tool, arguments={"once": True}))
+    until(lambda: fleet.executions()[f"{tool} a"] == 1)
+    for child in psutil.Process(agent.process.pid).children():
+        child.kill()
+    view = run.wait(20)
+    assert (one(view, "a").state, one(view, "a").attempts) == (state, 2)
+    assert fleet.executions()[f"{tool} a"] == (2 if tool == "read" else 1)
+
+
+def test_an_agent_that_sends_events_tells_each_operations_life(
+    fleet: Fleet, until: Callable[..., None]
+) -> None:
+    fleet.start(options=["-E", "--without-mingle"])
+    heard: list[tuple[str, str]] = []
+    register()
+    with Celery("outside", broker=fleet.url, set_as_current=False) as app:
+        receiver = app.events.Receiver(
+            app.connection(),
+            handlers={"*": lambda event: heard.append((event.get("uuid", ""), event["type"]))},
+        )
+        with receiver.consumer_context(wakeup=False) as (connection, *_):
+
+            def hear() -> None:
+                with contextlib.suppress(TimeoutError):
+                    connection.drain_events(timeout=0.1)
+
+            until(lambda: hear() or heard)  # a heartbeat: from now on nothing is missed
+            run = fleet.submit(fleet.call("a"), fleet.call("b", "fail", on_failure="continue"))
+            wanted = {
+                f"{run.id}.a": ["task-received", "task-started", "task-succeeded"],
+                f"{run.id}.b": ["task-received", "task-started", "task-failed"],
+            }
+            until(lambda: hear() or _lives(heard, wanted) == wanted)
+
+
+def _lives(heard: list[tuple[str, str]], names: Iterable[str]) -> dict[str, list[str]]:
+    return {name: [kind for uuid, kind in heard if uuid == name] for name in names}

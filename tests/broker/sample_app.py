@@ -23,36 +23,36 @@ app.conf.update(
 )
 
 
-@app.task
+@app.task  # type: ignore[untyped-decorator]
 def add(a: int, b: int) -> int:
     return a + b
 
 
-@app.task
+@app.task  # type: ignore[untyped-decorator]
 def total(numbers: list[int]) -> int:
     return sum(numbers)
 
 
-@app.task(bind=True, max_retries=2)
+@app.task(bind=True, max_retries=2)  # type: ignore[untyped-decorator]
 def third_time(self: Any) -> int:
     if self.request.retries < 2:
         raise self.retry(countdown=0.05)
     return int(self.request.retries)
 
 
-@app.task
+@app.task  # type: ignore[untyped-decorator]
 def fail() -> None:
     raise ValueError("as asked")
 
 
-@app.task
+@app.task  # type: ignore[untyped-decorator]
 def long(seconds: float) -> str:
     """Nothing is awaited here: the event is never set."""
     threading.Event().wait(seconds)
     return "done"
 
 
-@app.task(bind=True)
+@app.task(bind=True)  # type: ignore[untyped-decorator]
 def whole(self: Any) -> bool:
     """Say whether this is the first delivery."""
     return not self.request.delivery_info["redelivered"]

@@ -281,12 +281,13 @@ def test_thirty_queues_take_one_connection_per_master(connect: Connect, queue: s
     connection = connect()
     names = [f"{queue}-{number}" for number in range(30)]
     got: list[Any] = []
-    consumer = Consumer(
-        connection.channel(),
-        [Queue(name) for name in names],
-        callbacks=[lambda body, message: (got.append(body), message.ack())],
-    )
-    consumer.consume()
+
+    def take(body: Any, message: Any) -> None:
+        got.append(body)
+        message.ack()
+
+    queues_ = [Queue(name) for name in names]
+    Consumer(connection.channel(), queues_, callbacks=[take]).consume()
     producer = Producer(connect())
     for name in names:
         producer.publish(name, routing_key=name)

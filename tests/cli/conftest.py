@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import psutil
 import pytest
 
 OMX = Path(sys.executable).with_name("omx")
+FORKS = Path(__file__).with_name("forks.py")
 GATE = Path(__file__).parent / "servers" / "gate.py"
 PATIENCE = 60.0
 
@@ -34,6 +36,36 @@ class Answer:
     def json(self) -> Any:
         assert self.out.count("\n") == 1, f"not one line: {self.out!r} {self.err!r}"
         return json.loads(self.out)
+
+
+class Forks:
+    """The process that runs ``omx`` in forks of itself, one after the other."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, job: dict[str, Any]) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        with self._process:
+            pass
+
+
+_forks = cache(Forks)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[None]:
+    yield
+    if _forks.cache_info().currsize:
+        _forks().close()
 
 
 class Place:
@@ -72,18 +104,18 @@ class Place:
         }
 
     def omx(self, *words: object, **environ: str) -> Answer:
-        """Run ``omx WORDS…`` to its end."""
-        done = subprocess.run(
-            [OMX, *map(str, words)],
-            cwd=self.folder,
-            env=self.environ(**environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        return Answer(done.returncode, done.stdout, done.stderr)
+        """Run ``omx WORDS…`` to its end, in a process of its own that need not import it first."""
+        out, err = self.root / "answer.out", self.root / "answer.err"
+        job = {
+            "words": [str(word) for word in words],
+            "folder": str(self.folder),
+            "environ": self.environ(**environ),
+            "out": str(out),
+            "err": str(err),
+            "seconds": round(PATIENCE),
+        }
+        code = _forks().run(job)
+        return Answer(code, out.read_text("utf-8"), err.read_text("utf-8"))
 
     def start(self, *words: object, **environ: str) -> Started:
         """Start ``omx WORDS…``."""
@@ -166,7 +198,7 @@ GATED = {"command": sys.executable, "args": ["-S", str(GATE)], "omx": {"read_onl
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def system(tmp_path_factory: pytest.TempPathFactory, forks: None) -> Iterator[Place]:
     """The one running system that tests share: notes, time, the gate, and a server that is broken."""
     root = tmp_path_factory.mktemp("system")
     broken = {"command": sys.executable, "args": ["-c", "raise SystemExit('no licence')"]}

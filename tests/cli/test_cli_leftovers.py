@@ -5,6 +5,7 @@ The fixture ``place`` looks for processes, for temporary folders and for the rec
 
 from __future__ import annotations
 
+import json
 import signal
 
 import psutil
@@ -60,6 +61,8 @@ def test_up_in_the_foreground_runs_until_ctrl_c(place, gate):
     gate.open()
     started = place.start("up", "--agents", "1", "--slots", "4", "--json")
     started.until(lambda: started.out)
+    assert place.omx("runs", "--json").json == []
+    assert "no runs yet" in place.omx("runs").err
     assert place.omx("run", place.graph(gate.graph())).code == 0
     assert [agent["slots"] for agent in place.omx("agents", "--json").json] == [4]
     started.send(INT)
@@ -96,15 +99,14 @@ def test_two_runs_at_once_with_no_system_have_one_each(place, gate):
     assert ended[0].json["run"] != ended[1].json["run"]
 
 
-def test_two_systems_are_not_started_in_one_home_at_once(place):
-    both = [place.start("up", "--detach", "--agents", "1") for _ in range(2)]
+def test_of_two_systems_started_in_one_home_at_once_one_is_up_and_after_its_sigkill_the_next(
+    place, gate
+):
+    """All processes are bound to the supervisor. A run that was under way ends after the next start."""
+    words = ("up", "--detach", "--agents", "1", "--json")
+    both = [place.start(*words, OMX_LEASE="1", OMX_OVERDUE="1") for _ in range(2)]
     assert sorted(started.end().code for started in both) == [0, 2]
-    assert place.omx("down").code == 0
-
-
-def test_after_sigkill_of_the_supervisor_all_ends_and_up_goes_on_with_the_data(place, gate):
-    """All of its processes are bound to it. A run that was under way ends after the next start."""
-    up = place.omx("up", "--detach", "--agents", "1", "--json", OMX_LEASE="1", OMX_OVERDUE="1").json
+    (up,) = (json.loads(started.out) for started in both if started.out)
     run = place.omx("run", place.graph(gate.graph()), "--detach").out.strip()
     supervisor = psutil.Process(up["pid"])
     supervisor.kill()

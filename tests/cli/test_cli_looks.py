@@ -176,15 +176,6 @@ def test_agents_json_has_what_each_offers(system):
         assert "broken" in agent["failed"]
 
 
-def test_runs_of_a_new_system_are_none(place, gate):
-    with_one = place.start("up", "--agents", "1", "--json")
-    with_one.until(lambda: with_one.out)
-    assert place.omx("runs", "--json").json == []
-    assert "no runs yet" in place.omx("runs").err
-    with_one.process.terminate()
-    assert with_one.end().code == 0
-
-
 def test_a_reader_that_goes_away_is_no_traceback(system):
     from conftest import OMX
 

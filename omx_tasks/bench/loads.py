@@ -1,0 +1,142 @@
+"""The loads of the comparison: publishing, working a queue off, round trips, rest.
+
+Every function does one thing to one side and returns what it measured, in seconds or tasks a second. Queues are
+filled before they are worked off, so that no publisher takes processor time from the worker.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from celery import Celery
+
+from omx_tasks.bench.app import NOTHING, make_app
+from omx_tasks.bench.sides import Side
+from omx_tasks.bench.tally import Tally
+from omx_tasks.bench.worker import Worker
+from omx_tasks.errors import UnavailableError
+
+PAUSE = 0.001
+#: Seconds without a finished task after which a measurement is given up.
+STALL = 30.0
+#: The share of a queue that is worked off before the measurement begins.
+RUN_UP = 0.05
+#: Round trips before the first that is measured.
+WARM_UP = 5
+#: Seconds in which a worker does what is left when its queue is empty: last acks, answers, subscriptions.
+SETTLE = 0.4
+
+
+@contextmanager
+def client(side: Side, *, results: bool) -> Iterator[Celery]:
+    """Give an app that publishes to a side; without ``results`` it does not listen for any."""
+    app = make_app({**side.settings, **({} if results else {"result_backend": None})})
+    try:
+        yield app
+    finally:
+        app.close()
+
+
+def publish_singly(side: Side, queue: str, count: int) -> float:
+    """Publish messages without a result one by one; returns messages a second."""
+    with client(side, results=False) as app:
+        publish = partial(app.tasks[NOTHING].apply_async, queue=queue, ignore_result=True)
+        publish()
+        return _rate(count - 1, lambda: [publish() for _ in range(count - 1)])
+
+
+def publish_in_batches(side: Side, queue: str, count: int, *, results: bool) -> float:
+    """Publish with ``producer.batch()``; returns messages a second, NaN where the transport has no batches."""
+    with client(side, results=False) as app, app.producer_or_acquire() as producer:
+        if not producer.supports_batch_publish:
+            publish_singly(side, queue, count)
+            return float("nan")
+        options = {"queue": queue, "producer": producer, "ignore_result": not results}
+        publish = partial(app.tasks[NOTHING].apply_async, **options)
+
+        def load() -> None:
+            with producer.batch():
+                for _ in range(count - 1):
+                    publish()
+
+        publish()
+        return _rate(count - 1, load)
+
+
+def _rate(count: int, load: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    load()
+    return count / (time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class Drained:
+    """How a queue was worked off: tasks a second, and the parent's processor seconds for each task."""
+
+    rate: float
+    cpu: float
+
+
+def drain(side: Side, worker: Worker, tally: Tally, queue: str, count: int) -> Drained:
+    """Have a worker take on a queue that holds ``count`` messages, and measure until it is empty."""
+    before = tally.total
+    consume(side, worker, queue)
+    _wait_for(tally, before + max(1, round(count * RUN_UP)))
+    first, began, cpu = tally.total, time.perf_counter(), worker.cpu_seconds()
+    _wait_for(tally, before + count)
+    tasks, seconds = before + count - first, time.perf_counter() - began
+    return Drained(tasks / seconds, (worker.cpu_seconds() - cpu) / tasks)
+
+
+def consume(side: Side, worker: Worker, *queues: str) -> None:
+    """Have a worker consume more queues; returns when it said so."""
+    deadline = time.monotonic() + STALL
+    with client(side, results=False) as app:
+        for queue in queues:
+            while not app.control.add_consumer(queue, destination=[worker.node], reply=True):
+                if time.monotonic() > deadline:
+                    raise UnavailableError(f"the worker {worker.name} does not answer")
+
+
+def _wait_for(tally: Tally, total: int) -> None:
+    seen, patience = -1, 0.0
+    while (now := tally.total) < total:
+        if now != seen:
+            seen, patience = now, time.monotonic() + STALL
+        elif time.monotonic() > patience:
+            raise UnavailableError(f"no task finished for {STALL:.0f} s; {total - now} are left")
+        time.sleep(PAUSE)
+
+
+@contextmanager
+def calling(side: Side, queue: str) -> Iterator[Callable[[], float]]:
+    """Give a function that sends one task, waits for its result and returns the seconds; warmed up."""
+    with client(side, results=True) as app:
+        call = app.tasks[NOTHING].apply_async
+
+        def round_trip() -> float:
+            began = time.perf_counter()
+            call(queue=queue).get(timeout=STALL)
+            return time.perf_counter() - began
+
+        for _ in range(WARM_UP):
+            round_trip()
+        yield round_trip
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """Return a percentile of some values."""
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+def idle_cpu(worker: Worker, seconds: float) -> float:
+    """Return the percentage of a processor that a worker's parent uses while there is nothing to do."""
+    began, before = time.perf_counter(), worker.cpu_seconds()
+    time.sleep(seconds)
+    return 100 * (worker.cpu_seconds() - before) / (time.perf_counter() - began)

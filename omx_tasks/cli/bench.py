@@ -1,0 +1,61 @@
+"""``omx bench``: measure on this machine, beside what others do."""
+
+from __future__ import annotations
+
+import click
+from rich.table import Table
+
+from omx_tasks.bench.broker import QUICK, Comparison, Size, compare
+from omx_tasks.bench.figures import Figure
+from omx_tasks.cli.output import print_json, results, say
+
+
+@click.group()
+def bench() -> None:
+    """Measure the product on this machine."""
+
+
+@bench.command()
+@click.option("--pairs", type=click.IntRange(1), default=7, show_default=True, help="Repetitions.")
+@click.option("--quick", is_flag=True, help="One small pair: shows that it works, says little.")
+@click.option("--json", "as_json", is_flag=True, help="One line with one object.")
+def broker(pairs: int, quick: bool, as_json: bool) -> None:
+    """Compare stock Celery on one Redis with rediscluster:// on a cluster.
+
+    Both sides run in turns, with servers of their own. Only the ratios say something: they compare
+    what ran within the same seconds.
+    """
+    outcome = compare(1 if quick else pairs, QUICK if quick else Size(), say)
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        results().print(table_of(outcome))
+
+
+def table_of(outcome: Comparison) -> Table:
+    """Return the figures as a table, goals beside them."""
+    table = Table(title=f"medians of {outcome.pairs} pairs, {outcome.seconds:.0f} s")
+    table.add_column("")
+    for name in ("stock", "ours", "", "ours/stock", "goal"):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    for figure in outcome.figures:
+        table.add_row(*_row(figure))
+    return table
+
+
+def _row(figure: Figure) -> list[str]:
+    measure = figure.measure
+    ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}x"
+    color = {True: "green", False: "red", None: "default"}[figure.met]
+    return [
+        measure.title,
+        _number(figure.stock),
+        _number(figure.ours),
+        measure.unit,
+        f"[{color}]{ratio}[/]",
+        "" if measure.goal is None else str(measure.goal),
+    ]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
