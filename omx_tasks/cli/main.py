@@ -36,6 +36,7 @@ COMMANDS = {
     "tools": "servers",
     "call": "servers",
     "agents": "system",
+    "queues": "queues",
     "cluster": "cluster",
     "bench": "bench",
 }
