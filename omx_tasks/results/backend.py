@@ -3,10 +3,10 @@
 A result is one key; storing it and telling who waits is one script, which also keeps a stored success from being
 overwritten by a repeated delivery. Whoever waits hears it through the `Listener` thread.
 
-The backend is also where an operation of a graph is finished when it ran through Celery's own tracer (prefork,
-threads, solo): its message carries a marker as its chord, Celery calls `on_chord_part_return` once at the end of
-each such task, and that is handed to ``part_returned``, which the composition root sets. Ordinary chords are Celery's
-own, but for the count: a part has a number, which it keeps when it is told again, so that a redelivered part neither
+The backend is also where an operation of a graph is finished whose task did not come to its own end in one of Celery's
+pools (prefork, threads, solo): it was revoked, or its worker died. The operation's message carries a marker as its
+chord, so Celery calls `on_chord_part_return`, and that is handed to ``part_returned``, which the composition root
+sets. Ordinary chords are Celery's own, but for the count: a part has a number, which it keeps when it is told again, so that a redelivered part neither
 completes a chord too early nor publishes its body twice.
 """
 
