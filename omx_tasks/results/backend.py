@@ -6,8 +6,8 @@ overwritten by a repeated delivery. Whoever waits hears it through the `Listener
 The backend is also where an operation of a graph is finished whose task did not come to its own end in one of Celery's
 pools (prefork, threads, solo): it was revoked, or its worker died. The operation's message carries a marker as its
 chord, so Celery calls `on_chord_part_return`, and that is handed to ``part_returned``, which the composition root
-sets. Ordinary chords are Celery's own, but for the count: a part has a number, which it keeps when it is told again, so that a redelivered part neither
-completes a chord too early nor publishes its body twice.
+sets. Ordinary chords are Celery's own, but for the count: a part has a number, which it keeps when it is told again,
+so that a redelivered part neither completes a chord too early nor publishes its body twice.
 """
 
 from __future__ import annotations
