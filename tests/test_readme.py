@@ -25,6 +25,8 @@ def test_the_settings_table_lists_every_setting_with_its_default_and_meaning() -
 
 def test_every_omx_command_in_the_readme_exists() -> None:
     shown = [line for line in README.splitlines() if line.startswith("omx ")]
-    words = {part.split()[1] for line in shown for part in line.split(";") if part.split()[0] == "omx"}
+    words = {
+        part.split()[1] for line in shown for part in line.split(";") if part.split()[0] == "omx"
+    }
     assert words <= set(COMMANDS)
     assert {"check", "run", "up", "down"} <= words

@@ -91,6 +91,8 @@ def main() -> None:
     except OmxError as error:
         _complain(error, 1)
     except (KeyboardInterrupt, click.Abort):
+        # All is cleaned up; another Ctrl-C now must not take the exit code away.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         click.echo("omx: interrupted", err=True)
         sys.exit(130)
     except BrokenPipeError:

@@ -7,8 +7,10 @@ import os
 import pty
 import struct
 import subprocess
+import sys
 import termios
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,13 +27,13 @@ operations:
     arguments: {name: "${item.name}"}
 """
 
+OMX = Path(sys.executable).with_name("omx")
+
 
 def on_a_terminal(place, *words, columns=60):
     """Run ``omx`` on a terminal of so many columns; return the exit code and all that was written."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    from conftest import OMX
-
     environ = {**place.environ(), "TERM": "xterm"}
     process = subprocess.Popen(
         [OMX, *map(str, words)],
@@ -177,8 +179,6 @@ def test_agents_json_has_what_each_offers(system):
 
 
 def test_a_reader_that_goes_away_is_no_traceback(system):
-    from conftest import OMX
-
     command = f"{OMX} tools | true"
     done = subprocess.run(
         ["sh", "-c", command],
