@@ -26,7 +26,7 @@ _ids_argument = click.argument("ids", nargs=-1, metavar="[ID]…")
 @json_option
 @click.pass_context
 def queues(context: click.Context, audited: bool, as_json: bool) -> None:
-    """List the queues: what waits by priority, is leased, delayed, dead.
+    """List the queues and what waits in them.
 
     With --audit also what became of every message that was ever published.
     """
