@@ -248,6 +248,10 @@ class Link:
         self.close()
         return LinkError(f"lost {self.node}: {reason}")
 
+    def __del__(self) -> None:
+        """Close with the last reference: Celery drops backends and connections without a word."""
+        self.close()
+
     def close(self) -> None:
         """Close the socket; answers still to come are given up."""
         if self._socket is not None:
