@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 SILENCE = 5.0
 #: Seconds between two looks at the links' silence.
 ROUND = 2.0
+#: Seconds without `Links.upkeep` after which nobody was there to hear a node: that time is not its silence.
+ABSENCE = 1.0
 
 
 class Links:
@@ -56,6 +58,7 @@ class Links:
         self._refreshing = False
         self._closed = False
         self._next_round = 0.0
+        self._last_upkeep = time.monotonic()
         self._inbox: deque[tuple[Node | None, Link | None]] = deque()
         self._waker: tuple[int, int] | None = None
         self._hub: Any = None
@@ -101,8 +104,7 @@ class Links:
             self._adopt(*self._inbox.popleft())
         for full in [link for link in self._links.values() if link.unsent]:
             self.guard(full, full.flush)
-        if time.monotonic() >= self._next_round:
-            self._listen_for_silence()
+        self._listen_for_silence(time.monotonic())
         for channel, slot in list(self._wanted.items()):
             link = self.of(slot)
             if link is None:
@@ -110,8 +112,13 @@ class Links:
             elif self._subscribed.get(channel) is not link:
                 self._subscribe(channel, link)
 
-    def _listen_for_silence(self) -> None:
-        now = time.monotonic()
+    def _listen_for_silence(self, now: float) -> None:
+        absent, self._last_upkeep = now - self._last_upkeep > ABSENCE, now
+        if absent:  # what the nodes said meanwhile is read after this
+            for link in self._links.values():
+                link.silent_since = now
+        if now < self._next_round:
+            return
         self._next_round = now + ROUND
         for link in list(self._links.values()):
             if not link.waiting:
