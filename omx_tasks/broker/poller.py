@@ -49,6 +49,8 @@ SLOW_POLL = 5.0
 PATIENCE = 0.1
 #: Seconds between two looks at the clock.
 TICK = 0.25
+#: Seconds that a consumer of broadcasts waits at most until it hears them.
+FIRST_WORD = 1.0
 #: Seconds that closing waits for claims under way, to give back what they get.
 LAST_ANSWERS = 1.0
 
@@ -124,10 +126,16 @@ class Poller:
                 self._leaving.add(consumption)
 
     def listen(self, exchange: str, queue: str) -> None:
-        """Deliver the broadcasts of an exchange to a queue of this process."""
-        self._listeners[keys.broadcast(exchange)].add(queue)
-        self._links.want(keys.broadcast(exchange))
-        self._links.wake()
+        """Deliver the broadcasts of an exchange to a queue of this process: all that are sent after this returned.
+
+        They are kept for nobody, so a worker must not say that it is ready before it hears them. It listens first;
+        where messages are consumed already they must not be delivered in here, and nothing is waited for.
+        """
+        channel = keys.broadcast(exchange)
+        self._listeners[channel].add(queue)
+        self._links.want(channel)
+        if self._consumptions or not self._links.wait_until_heard(channel, FIRST_WORD):
+            self._links.wake()
 
     def ignore(self, exchange: str, queue: str) -> None:
         """Stop delivering the broadcasts of an exchange to a queue."""

@@ -53,6 +53,7 @@ class Links:
         self._connector = Connector(store, self._arrived)
         self._wanted: dict[str, int] = {}
         self._subscribed: dict[str, Link] = {}
+        self._confirmed: set[str] = set()
         self._links: dict[Node, Link] = {}
         self._opening: set[Node] = set()
         self._refreshing = False
@@ -76,8 +77,20 @@ class Links:
     def unwant(self, channel: str) -> None:
         """Stop hearing it."""
         self._wanted.pop(channel, None)
+        self._confirmed.discard(channel)
         if link := self._subscribed.pop(channel, None):
             self.guard(link, partial(link.unsubscribe, channel))
+
+    def wait_until_heard(self, channel: str, seconds: float) -> bool:
+        """Return when the subscription of a wanted channel is confirmed; False when that took too long."""
+        deadline = time.monotonic() + seconds
+        while channel not in self._confirmed:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self.upkeep()
+            self.wait(left)
+        return True
 
     def of(self, slot: int) -> Link | None:
         """Return the link to the master of a slot, or None while there is none."""
@@ -96,6 +109,7 @@ class Links:
         """Have the slot table learned anew."""
         if not self._refreshing:
             self._refreshing = True
+            self._wake_descriptor()
             self._connector.refresh()
 
     def upkeep(self) -> None:
@@ -131,11 +145,13 @@ class Links:
         if former := self._subscribed.get(channel):
             self.guard(former, partial(former.unsubscribe, channel))
         self._subscribed[channel] = link
+        self._confirmed.discard(channel)
         self.guard(link, lambda: link.subscribe(channel, lambda _error: self._refused(channel)))
         self._attended(channel)
 
     def _refused(self, channel: str) -> None:
         self._subscribed.pop(channel, None)
+        self._confirmed.discard(channel)
         self.refresh()
 
     def _open(self, slot: int) -> None:
@@ -144,6 +160,7 @@ class Links:
             self.refresh()
         elif node not in self._opening:
             self._opening.add(node)
+            self._wake_descriptor()  # the link may be there before anybody waits for it
             self._connector.open(node)
 
     def _arrived(self, node: Node | None, link: Link | None) -> None:
@@ -177,6 +194,8 @@ class Links:
             return  # a former master, or a channel that is no longer wanted
         if kind == b"smessage":
             self._heard(channel, push[2])
+        elif kind == b"ssubscribe":
+            self._confirmed.add(channel)
         elif kind == b"sunsubscribe":
             self._refused(channel)
 
@@ -186,6 +205,7 @@ class Links:
         self._unwatch(link)
         link.close()
         self._subscribed = {c: other for c, other in self._subscribed.items() if other is not link}
+        self._confirmed &= self._subscribed.keys()
         self.refresh()
         self._dropped(link)
 
