@@ -27,9 +27,7 @@ class Listener:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._links = Links(
-            store, attended=self._read, heard=came, dropped=_nothing, woken=lambda: None
-        )
+        self._links = Links(store, attended=self._read, heard=came, dropped=_nothing)
 
     def want(self, key: str) -> None:
         """Tell of ``key`` from now on, also if it is there already."""

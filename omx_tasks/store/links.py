@@ -46,10 +46,9 @@ class Links:
         attended: Callable[[str], None],
         heard: Callable[[str, bytes], None],
         dropped: Callable[[Link], None],
-        woken: Callable[[], None],
     ) -> None:
         self._store = store
-        self._attended, self._heard, self._dropped, self._woken = attended, heard, dropped, woken
+        self._attended, self._heard, self._dropped = attended, heard, dropped
         self._connector = Connector(store, self._arrived)
         self._wanted: dict[str, int] = {}
         self._subscribed: dict[str, Link] = {}
@@ -232,7 +231,7 @@ class Links:
                 self._read_waker()
 
     def wake(self) -> None:
-        """Make the event loop call ``woken``; from any thread."""
+        """Make the event loop, or `wait`, go round once more; from any thread."""
         if self._waker is not None:
             with contextlib.suppress(OSError):
                 os.write(self._waker[1], b"!")
@@ -247,11 +246,9 @@ class Links:
     def _read_waker(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_descriptor(), 4096)
-        self._woken()
 
     def _read(self, link: Link) -> None:
         self.guard(link, link.receive)
-        self._woken()
 
     def _watch(self, link: Link) -> None:
         if self._hub is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -321,6 +322,70 @@ def test_a_delayed_message_comes_when_it_is_due_and_does_not_wait_for_a_poll(
     _collect(connection, 1)
     assert _server_ms(store, queue) >= due
     assert len(got) == 1
+
+
+def test_places_that_get_free_one_by_one_are_filled_by_one_claim(
+    connect: Connect, store: Store, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omx_tasks.broker.poller.GATHERING", 3600.0)
+    connection = connect()
+    producer = Producer(connection)
+    for number in range(20):
+        producer.publish(number, routing_key=queue)
+    got, _ = _consume(connection, Queue(queue), prefetch_count=8)
+    _collect(connection, 1)
+    assert len(got) == 8
+    for number in range(3):
+        got[number].ack()
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0)
+        assert connection.transport.poller._consumptions[keys.bell(queue)].link is None
+    got[3].ack()
+    _collect(connection, 1)
+    assert len(got) == 12
+
+
+def test_a_place_that_stays_the_only_free_one_is_filled_a_moment_later(
+    connect: Connect, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next look at the clock is an hour away."""
+    for name in ("SLOW_POLL", "TICK"):
+        monkeypatch.setattr(f"omx_tasks.broker.poller.{name}", 3600.0)
+    monkeypatch.setattr("omx_tasks.broker.poller.GATHERING", 0.05)
+    connection = connect()
+    producer = Producer(connection)
+    for number in range(9):
+        producer.publish(number, routing_key=queue)
+    got, _ = _consume(connection, Queue(queue), prefetch_count=8)
+    _collect(connection, 1)
+    got[0].ack()
+    _collect(connection, 1)
+    assert len(got) == 9
+
+
+def test_a_place_that_gets_free_in_another_thread_wakes_who_waits_for_messages(
+    connect: Connect, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLOW_POLL", "TICK"):
+        monkeypatch.setattr(f"omx_tasks.broker.poller.{name}", 3600.0)
+    connection = connect()
+    producer = Producer(connection)
+    for number in range(3):
+        producer.publish(number, routing_key=queue)
+    got, _ = _consume(connection, Queue(queue), prefetch_count=2)
+    _collect(connection, 1)
+    waits, wait = threading.Event(), connection.transport.poller._links.wait
+
+    def announce(seconds: float) -> None:
+        waits.set()
+        wait(seconds)
+
+    monkeypatch.setattr(connection.transport.poller._links, "wait", announce)
+    acking = threading.Thread(target=lambda: waits.wait(5) and got[0].ack())
+    acking.start()
+    _collect(connection, 1)
+    acking.join()
+    assert len(got) == 3
 
 
 def _server_ms(store: Store, queue: str) -> int:

@@ -26,7 +26,6 @@ def links(store: Store, heard: list[bytes]) -> Iterator[Links]:
         attended=lambda _channel: None,
         heard=lambda _channel, payload: heard.append(payload),
         dropped=lambda _link: None,
-        woken=lambda: None,
     )
     yield links
     links.close()
