@@ -63,16 +63,19 @@ class ResultConsumer(BaseResultConsumer):
     def expect(self, task_id: str) -> None:
         """Hear the result of a task that is about to be called."""
         self._expected.add(self._key(task_id))
-        self.consume_from(task_id)
+        self._consume(task_id, about_to_be_called=True)
 
     def consume_from(self, task_id: str) -> None:
         """Hear this task's result."""
+        self._consume(task_id)
+
+    def _consume(self, task_id: str, *, about_to_be_called: bool = False) -> None:
         if os.getpid() != self._pid:
             self._after_fork()
         key = self._key(task_id)
         if key not in self._wanted:
             self._wanted.add(key)
-            self._listener.want(key)
+            self._listener.want(key, about_to_be_called=about_to_be_called)
 
     def cancel_for(self, task_id: str) -> None:
         """Stop hearing this task."""

@@ -80,6 +80,10 @@ class Links:
         if link := self._subscribed.pop(channel, None):
             self.guard(link, partial(link.unsubscribe, channel))
 
+    def wants(self, channel: str) -> bool:
+        """Whether this channel is to be heard."""
+        return channel in self._wanted
+
     def wait_until_heard(self, channel: str, seconds: float) -> bool:
         """Return when the subscription of a wanted channel is confirmed; False when that took too long."""
         deadline = time.monotonic() + seconds

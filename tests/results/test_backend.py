@@ -124,6 +124,32 @@ def test_the_result_of_a_task_called_here_is_heard_and_not_looked_for(
     assert result.get(timeout=5) == 1
 
 
+def test_a_result_that_is_there_before_its_subscription_is_read_a_moment_later(
+    app: Any, task_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omx_tasks.results.listener.AT_ONCE", 3600.0)
+    app.backend.store_result(task_id, 1, states.SUCCESS)
+    app.backend.on_task_call(None, task_id)
+    app.backend.get = mock.Mock(side_effect=AssertionError("it was looked for"))
+    assert app.AsyncResult(task_id).get(timeout=5) == 1
+
+
+def test_a_result_that_is_heard_is_not_read(
+    app: Any, task_id: str, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omx_tasks.results.listener.AT_ONCE", 3600.0)
+    monkeypatch.setattr("omx_tasks.results.listener.LATER", 3600.0)
+    listener = app.backend.result_consumer._listener
+    read = mock.Mock(wraps=listener._read)
+    monkeypatch.setattr(listener, "_read", read)
+    app.backend.on_task_call(None, task_id)
+    key = app.backend.get_key_for_task(task_id).decode()
+    until(lambda: key in listener._links._confirmed)
+    app.backend.store_result(task_id, 1, states.SUCCESS)
+    assert app.AsyncResult(task_id).get(timeout=5) == 1
+    assert not read.called
+
+
 def test_a_result_that_comes_while_somebody_begins_to_wait_is_not_missed(
     app: Any, task_id: str, until: Until
 ) -> None:
