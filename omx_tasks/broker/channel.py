@@ -56,6 +56,8 @@ class Channel(virtual.Channel):
         self.courier: Courier = connection.courier
         self.poller: Poller = connection.poller
         self.bindings: Bindings = connection.bindings
+        #: When the poller claimed for this channel last (monotonic seconds).
+        self.claimed_at = 0.0
         #: Queue → the fan-out exchange that it is bound to; the same for all channels of a connection.
         self._broadcast_queues: dict[str, str] = connection.broadcast_queues
 

@@ -94,6 +94,10 @@ class Leases:
             return UNLIMITED
         return max(0, self.prefetch_count - len(self._held))
 
+    def is_roomy(self, room: int) -> bool:
+        """Whether so much room is worth a claim of its own, although one was just made."""
+        return room * 2 >= self.prefetch_count
+
     def hold(self, queue: str, held: Held) -> None:
         """Note that a claim got a message."""
         with self._lock:
@@ -109,7 +113,7 @@ class Leases:
             self._acks[(outcome, place[0])].append(Held(tag, place[1]))
         if first:
             self.channel.courier.post(self._pending)
-        self.channel.poller.capacity_freed()
+        self.channel.poller.capacity_freed(self.channel)
 
     def _pending(self) -> Iterator[tuple[Call, Done | None]]:
         with self._lock:

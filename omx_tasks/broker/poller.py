@@ -13,12 +13,14 @@ empty. Rings may be lost with a connection, so every subscription is followed by
 behind. A claim's answer also says when the next delayed message or ended lease is due; the queue is hungry then.
 
 A channel's room is shared among its hungry queues, and each that was asked goes to the end of the line, so that a queue
-with a backlog does not starve the others.
+with a backlog does not starve the others. A channel that still has half of what it may hold does not claim again at
+once for each place that gets free, but a moment later for all of them.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from collections import defaultdict
@@ -47,8 +49,12 @@ logger = logging.getLogger(__name__)
 SLOW_POLL = 5.0
 #: Seconds before a queue is asked again whose slot is being moved or whose shard is not up.
 PATIENCE = 0.1
+#: Seconds between two claims of a channel while less than half of its places are free.
+GATHERING = 0.002
 #: Seconds between two looks at the clock.
 TICK = 0.25
+#: Seconds that a consumer of broadcasts waits at most until it hears them.
+FIRST_WORD = 1.0
 #: Seconds that closing waits for claims under way, to give back what they get.
 LAST_ANSWERS = 1.0
 
@@ -88,6 +94,8 @@ class Poller:
         self._leaving: set[Consumption] = set()
         self._delivered = 0
         self._starved = False
+        self._gathered_at: float | None = None
+        self._loop_thread = 0
         self._hub: Any = None
         self._ticking: Any = None
         self._alarm: Any = None
@@ -98,7 +106,6 @@ class Poller:
             attended=self._rang,
             heard=self._heard,
             dropped=self._dropped,
-            woken=self.tick,
         )
 
     def __repr__(self) -> str:
@@ -124,10 +131,16 @@ class Poller:
                 self._leaving.add(consumption)
 
     def listen(self, exchange: str, queue: str) -> None:
-        """Deliver the broadcasts of an exchange to a queue of this process."""
-        self._listeners[keys.broadcast(exchange)].add(queue)
-        self._links.want(keys.broadcast(exchange))
-        self._links.wake()
+        """Deliver the broadcasts of an exchange to a queue of this process: all that are sent after this returned.
+
+        They are kept for nobody, so a worker must not say that it is ready before it hears them. It listens first;
+        where messages are consumed already they must not be delivered in here, and nothing is waited for.
+        """
+        channel = keys.broadcast(exchange)
+        self._listeners[channel].add(queue)
+        self._links.want(channel)
+        if self._consumptions or not self._links.wait_until_heard(channel, FIRST_WORD):
+            self._links.wake()
 
     def ignore(self, exchange: str, queue: str) -> None:
         """Stop delivering the broadcasts of an exchange to a queue."""
@@ -158,14 +171,21 @@ class Poller:
             until = min(now + TICK, deadline or now + TICK, self._next_due() or now + TICK)
             self._links.wait(max(0.0, until - now))
 
-    def capacity_freed(self) -> None:
+    def capacity_freed(self, channel: Channel) -> None:
         """A message is done with: if a claim waited for room, make it now; from any thread."""
-        if self._starved:
+        if not self._starved:
+            return
+        if (
+            channel.qos.is_roomy(channel.room())
+            or time.monotonic() >= channel.claimed_at + GATHERING
+        ):
             self._starved = False
-            self._links.wake()
+            if threading.get_ident() != self._loop_thread:  # the loop's own thread is on its way
+                self._links.wake()
 
     def tick(self) -> None:
-        """Do what can be done now without waiting."""
+        """Do what can be done now without waiting; the event loop does it on each of its rounds."""
+        self._loop_thread = threading.get_ident()
         self._links.upkeep()
         now = time.monotonic()
         slow = now >= self._slow_poll_at
@@ -177,38 +197,47 @@ class Poller:
             consumption.hungry |= slow
             if consumption.hungry and consumption.link is None:
                 hungry[consumption.channel].append(consumption)
-        starved = False
+        starved, self._gathered_at = False, None
         self._starved = bool(hungry)  # an ack from now on wakes us
         for channel, group in hungry.items():
-            starved |= not self._ask_channel(channel, group)
+            starved |= not self._ask_channel(channel, group, now)
         self._starved &= starved
-        self._set_alarm(now)
+        if self._set_alarm(now):
+            self._links.wake()  # how long this round waits was reckoned before
 
     def _next_due(self) -> float | None:
         dues = [c.due for c in self._consumptions.values() if c.due is not None]
+        if self._gathered_at is not None:
+            dues.append(self._gathered_at)
         return min(dues, default=None)
 
-    def _set_alarm(self, now: float) -> None:
-        """Have the event loop look at the clock when the next message is due, not a tick later."""
+    def _set_alarm(self, now: float) -> bool:
+        """Have the event loop go round when something is due, not a tick later; True if it was not to before."""
         due = self._next_due()
         if self._hub is None or due is None or now < self._alarm_at <= due:
-            return
+            return False
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = due
-        self._alarm = self._hub.call_later(max(0.0, due - now), self.tick)
+        self._alarm = self._hub.call_later(max(0.0, due - now), _nothing)
+        return True
 
     # --- claims -------------------------------------------------------------------------------------
 
-    def _ask_channel(self, channel: Channel, group: list[Consumption]) -> bool:
+    def _ask_channel(self, channel: Channel, group: list[Consumption], now: float) -> bool:
         """Share a channel's room among its hungry queues; False when it did not suffice for all."""
         under_way = [c.most for c in self._consumptions.values() if c.channel is channel and c.link]
         room = channel.room() - sum(under_way)
+        gathered_at = channel.claimed_at + GATHERING
+        if now < gathered_at and not channel.qos.is_roomy(room) and not any(c.token for c in group):
+            self._gathered_at = min(gathered_at, self._gathered_at or gathered_at)
+            return False
         for position, consumption in enumerate(group):
             if room <= 0 and not consumption.token:
                 return False
             link = self._links.of(consumption.slot)
             if link is not None:
+                channel.claimed_at = now
                 share = -(-room // (len(group) - position))
                 room -= self._ask(consumption, link, share)
                 bell = keys.bell(consumption.queue)
@@ -253,10 +282,13 @@ class Poller:
                 raise
 
     def _plan_next(self, consumption: Consumption, got: Claimed) -> None:
+        now, gathered_at = time.monotonic(), consumption.channel.claimed_at + GATHERING
         if got.left:
             consumption.hungry = True
+            self._gathered_at = gathered_at if gathered_at > now else None
         elif got.due >= 0:
-            consumption.due = time.monotonic() + min(got.due / 1000 + 0.002, SLOW_POLL)
+            consumption.due = now + min(got.due / 1000 + 0.002, SLOW_POLL)
+        self._set_alarm(now)
 
     def _refused(self, consumption: Consumption, link: Link, reply: ReplyError) -> None:
         if reply.code == "NOSCRIPT" and consumption.asked is not None:
@@ -318,6 +350,10 @@ class Poller:
                 if entry is not None:
                     entry.cancel()
         self._links.close()
+
+
+def _nothing() -> None:
+    """Do nothing: the event loop's round that follows is what is wanted."""
 
 
 def readable(delivery: Delivery) -> dict[str, Any]:

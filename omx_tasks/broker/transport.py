@@ -20,6 +20,9 @@ from omx_tasks.store.client import Store, StoreError
 from omx_tasks.store.courier import Courier
 from omx_tasks.store.link import LinkError
 
+#: Seconds between two trips with acks: under load, one carries many; nobody waits for them.
+ACKS = 0.005
+
 
 class Transport(virtual.Transport):
     """One connection of a producer or consumer: a store for what waits, a poller for what is woken."""
@@ -46,7 +49,7 @@ class Transport(virtual.Transport):
             url = f"rediscluster://{url or 'localhost'}:{client.port or self.default_port}"
         options = client.transport_options
         self.store = Store(url, timeout=float(options.get("timeout", 30.0)))
-        self.courier = Courier(self.store, name="acks")
+        self.courier = Courier(self.store, name="acks", interval=ACKS)
         self.poller = Poller(self.store, self._deliver)
         self.bindings = Bindings(self.store)
         self.broadcast_queues: dict[str, str] = {}

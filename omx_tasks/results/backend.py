@@ -67,7 +67,7 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
     def on_task_call(self, _producer: Any, task_id: str) -> None:
         """Start to listen before the task can be done."""
         if not self.app.conf.task_always_eager:
-            self.result_consumer.consume_from(task_id)
+            self.result_consumer.expect(task_id)
 
     # --- keys and values ----------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Lets threads wait for results: the listener's thread hears them, whoever waits is woken.
 
 Each thread remembers which news it has seen, so that a result that comes between its look and its wait wakes
-it all the same. After a fork, listener and locks are made anew by the first who asks.
+it all the same. A task that this process calls is listened to before it is sent, so nobody need look whether its result
+is there already. After a fork, listener and locks are made anew by the first who asks.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class ResultConsumer(BaseResultConsumer):
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._wanted: set[str] = set()
+        self._expected: set[str] = set()
         self._listener = Listener(self.backend.store, self._came)
         self._news = threading.Condition()
         self._count = 0
@@ -58,14 +60,22 @@ class ResultConsumer(BaseResultConsumer):
                 self._news.wait(1.0 if timeout is None else timeout)
             self._seen.count = self._count
 
+    def expect(self, task_id: str) -> None:
+        """Hear the result of a task that is about to be called."""
+        self._expected.add(self._key(task_id))
+        self._consume(task_id, about_to_be_called=True)
+
     def consume_from(self, task_id: str) -> None:
         """Hear this task's result."""
+        self._consume(task_id)
+
+    def _consume(self, task_id: str, *, about_to_be_called: bool = False) -> None:
         if os.getpid() != self._pid:
             self._after_fork()
         key = self._key(task_id)
         if key not in self._wanted:
             self._wanted.add(key)
-            self._listener.want(key)
+            self._listener.want(key, about_to_be_called=about_to_be_called)
 
     def cancel_for(self, task_id: str) -> None:
         """Stop hearing this task."""
@@ -73,17 +83,27 @@ class ResultConsumer(BaseResultConsumer):
         if key in self._wanted:
             self._wanted.discard(key)
             self._listener.unwant(key)
+        self._expected.discard(key)
 
     def on_wait_for_pending(self, result: Any, timeout: float | None = None, **kwargs: Any) -> None:  # noqa: ARG002
-        """Take what is there already, before anything is waited for."""
+        """Take what is there already, before anything is waited for; what is expected will be heard."""
+        if all(self._is_expected(member) for member in getattr(result, "results", [result])):
+            return
         for meta in result._iter_meta(**kwargs):
             if meta is not None:
                 self.on_state_change(meta, None)
 
+    def _is_expected(self, result: Any) -> bool:
+        """Whether a result is still to be told to ``result``, which waits for it already."""
+        return self._key(result.id) in self._expected
+
     def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
         """Hand a result to who waits for it; a finished task needs no more listening."""
+        ready = meta["status"] in states.READY_STATES
+        if ready:  # first: who comes to wait from now on must look for himself
+            self._expected.discard(self._key(meta["task_id"]))
         super().on_state_change(meta, message)
-        if meta["status"] in states.READY_STATES:
+        if ready:
             self.cancel_for(meta["task_id"])
 
     def _came(self, key: str, value: bytes) -> None:

@@ -1,9 +1,10 @@
 """A thread that carries script calls to the cluster for those who must not wait.
 
 Event loops hand their calls over with `post` and go on. The courier takes everything that has gathered
-since its last trip, sends it as one pipeline per node and tells each sender the answer. So batching needs
-no timer: while one trip is under way, the next one fills up. A parcel is a function that makes its
-calls only when the trip starts, so that a sender can merge what came in meanwhile (thirty acks in one script).
+since its last trip, sends it as one pipeline per node and tells each sender the answer: while one trip is under way,
+the next one fills up. For what is in no hurry there is an ``interval``: a courier leaves at the earliest that
+long after its last departure, so after a rest at once; a flush is not kept waiting. A parcel is a function that
+makes its calls only when the trip starts, so that a sender can merge what came meanwhile (thirty acks in one script).
 What one shard did not answer goes along on the next trips, until its time is over; the other shards do not wait for it.
 
 The courier also makes regular trips (`every`): a lease is renewed although the thread that runs the task is busy.
@@ -56,9 +57,12 @@ class _Regular:
 class Courier:
     """Start with `start`, end with `stop`; `post` works from any thread, also from inside an answer."""
 
-    def __init__(self, store: Store, *, name: str = "courier") -> None:
+    def __init__(self, store: Store, *, name: str = "courier", interval: float = 0.0) -> None:
         self._store = store
         self._name = name
+        self._interval = interval
+        self._departed = 0.0
+        self._hurry = False
         self._parcels: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
         self._regular: list[_Regular] = []
         self._open: list[_Errand] = []
@@ -97,6 +101,7 @@ class Courier:
             self._flushes.append(empty)
             return ()
 
+        self._hurry = True
         self._parcels.put(flushed)
         return empty.wait(timeout)
 
@@ -105,6 +110,7 @@ class Courier:
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
+            self._hurry = True
             self._parcels.put(None)
             thread.join(timeout)
 
@@ -121,6 +127,9 @@ class Courier:
         parcels: list[Parcel | None] = []
         try:
             parcels.append(self._parcels.get(timeout=pause))
+            leave = self._departed + self._interval
+            while not self._hurry and (left := leave - time.monotonic()) > 0:
+                parcels.append(self._parcels.get(timeout=left))
             while True:
                 parcels.append(self._parcels.get_nowait())
         except queue.Empty:
@@ -151,6 +160,7 @@ class Courier:
     def _trip(self) -> None:
         """Carry everything once; tell the answers that came, and keep what is to be carried again."""
         if self._open:
+            self._departed = time.monotonic()
             errands, self._open = self._open, []
             limit = time.monotonic() + ATTEMPT
             reason = self._store.try_once([errand.request for errand in errands], limit)
@@ -163,6 +173,7 @@ class Courier:
                 else:
                     self._open.append(errand)
         if not self._open:
+            self._hurry = False
             flushes, self._flushes = self._flushes, []
             for empty in flushes:
                 empty.set()

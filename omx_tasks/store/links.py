@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 SILENCE = 5.0
 #: Seconds between two looks at the links' silence.
 ROUND = 2.0
+#: Seconds without `Links.upkeep` after which nobody was there to hear a node: that time is not its silence.
+ABSENCE = 1.0
 
 
 class Links:
@@ -44,18 +46,19 @@ class Links:
         attended: Callable[[str], None],
         heard: Callable[[str, bytes], None],
         dropped: Callable[[Link], None],
-        woken: Callable[[], None],
     ) -> None:
         self._store = store
-        self._attended, self._heard, self._dropped, self._woken = attended, heard, dropped, woken
+        self._attended, self._heard, self._dropped = attended, heard, dropped
         self._connector = Connector(store, self._arrived)
         self._wanted: dict[str, int] = {}
         self._subscribed: dict[str, Link] = {}
+        self._confirmed: set[str] = set()
         self._links: dict[Node, Link] = {}
         self._opening: set[Node] = set()
         self._refreshing = False
         self._closed = False
         self._next_round = 0.0
+        self._last_upkeep = time.monotonic()
         self._inbox: deque[tuple[Node | None, Link | None]] = deque()
         self._waker: tuple[int, int] | None = None
         self._hub: Any = None
@@ -73,8 +76,24 @@ class Links:
     def unwant(self, channel: str) -> None:
         """Stop hearing it."""
         self._wanted.pop(channel, None)
+        self._confirmed.discard(channel)
         if link := self._subscribed.pop(channel, None):
             self.guard(link, partial(link.unsubscribe, channel))
+
+    def wants(self, channel: str) -> bool:
+        """Whether this channel is to be heard."""
+        return channel in self._wanted
+
+    def wait_until_heard(self, channel: str, seconds: float) -> bool:
+        """Return when the subscription of a wanted channel is confirmed; False when that took too long."""
+        deadline = time.monotonic() + seconds
+        while channel not in self._confirmed:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self.upkeep()
+            self.wait(left)
+        return True
 
     def of(self, slot: int) -> Link | None:
         """Return the link to the master of a slot, or None while there is none."""
@@ -93,6 +112,7 @@ class Links:
         """Have the slot table learned anew."""
         if not self._refreshing:
             self._refreshing = True
+            self._wake_descriptor()
             self._connector.refresh()
 
     def upkeep(self) -> None:
@@ -101,8 +121,7 @@ class Links:
             self._adopt(*self._inbox.popleft())
         for full in [link for link in self._links.values() if link.unsent]:
             self.guard(full, full.flush)
-        if time.monotonic() >= self._next_round:
-            self._listen_for_silence()
+        self._listen_for_silence(time.monotonic())
         for channel, slot in list(self._wanted.items()):
             link = self.of(slot)
             if link is None:
@@ -110,8 +129,13 @@ class Links:
             elif self._subscribed.get(channel) is not link:
                 self._subscribe(channel, link)
 
-    def _listen_for_silence(self) -> None:
-        now = time.monotonic()
+    def _listen_for_silence(self, now: float) -> None:
+        absent, self._last_upkeep = now - self._last_upkeep > ABSENCE, now
+        if absent:  # what the nodes said meanwhile is read after this
+            for link in self._links.values():
+                link.silent_since = now
+        if now < self._next_round:
+            return
         self._next_round = now + ROUND
         for link in list(self._links.values()):
             if not link.waiting:
@@ -124,11 +148,13 @@ class Links:
         if former := self._subscribed.get(channel):
             self.guard(former, partial(former.unsubscribe, channel))
         self._subscribed[channel] = link
+        self._confirmed.discard(channel)
         self.guard(link, lambda: link.subscribe(channel, lambda _error: self._refused(channel)))
         self._attended(channel)
 
     def _refused(self, channel: str) -> None:
         self._subscribed.pop(channel, None)
+        self._confirmed.discard(channel)
         self.refresh()
 
     def _open(self, slot: int) -> None:
@@ -137,6 +163,7 @@ class Links:
             self.refresh()
         elif node not in self._opening:
             self._opening.add(node)
+            self._wake_descriptor()  # the link may be there before anybody waits for it
             self._connector.open(node)
 
     def _arrived(self, node: Node | None, link: Link | None) -> None:
@@ -170,6 +197,8 @@ class Links:
             return  # a former master, or a channel that is no longer wanted
         if kind == b"smessage":
             self._heard(channel, push[2])
+        elif kind == b"ssubscribe":
+            self._confirmed.add(channel)
         elif kind == b"sunsubscribe":
             self._refused(channel)
 
@@ -179,6 +208,7 @@ class Links:
         self._unwatch(link)
         link.close()
         self._subscribed = {c: other for c, other in self._subscribed.items() if other is not link}
+        self._confirmed &= self._subscribed.keys()
         self.refresh()
         self._dropped(link)
 
@@ -205,7 +235,7 @@ class Links:
                 self._read_waker()
 
     def wake(self) -> None:
-        """Make the event loop call ``woken``; from any thread."""
+        """Make the event loop, or `wait`, go round once more; from any thread."""
         if self._waker is not None:
             with contextlib.suppress(OSError):
                 os.write(self._waker[1], b"!")
@@ -220,11 +250,9 @@ class Links:
     def _read_waker(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_descriptor(), 4096)
-        self._woken()
 
     def _read(self, link: Link) -> None:
         self.guard(link, link.receive)
-        self._woken()
 
     def _watch(self, link: Link) -> None:
         if self._hub is not None:

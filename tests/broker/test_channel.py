@@ -100,6 +100,19 @@ def test_a_fanout_reaches_every_connection_and_keeps_nothing(connect: Connect, q
         assert [message.payload for message in got] == ["hear, hear"]
 
 
+def test_a_broadcast_that_is_sent_as_soon_as_a_consumer_consumes_is_heard(
+    connect: Connect, queue: str
+) -> None:
+    exchange = Exchange(f"fan-{queue}", type="fanout")
+    publisher = Producer(connect(), exchange)
+    publisher.publish("nobody is there")
+    connection = connect()
+    got, _ = _consume(connection, Queue(f"{queue}-box", exchange))
+    publisher.publish("hear, hear")
+    _collect(connection, 1)
+    assert [message.payload for message in got] == ["hear, hear"]
+
+
 def _until_subscribed(connection: Any) -> None:
     """Drive the poller until every subscription is confirmed."""
     links = connection.transport.poller._links
@@ -258,23 +271,22 @@ def test_queues_with_a_backlog_take_turns(connect: Connect, queue: str) -> None:
     assert set(got) == set(names)
 
 
-def test_an_idle_consumer_hears_a_message_long_before_its_slow_poll(
-    connect: Connect, queue: str
+def test_an_idle_consumer_is_rung_and_does_not_poll(
+    connect: Connect, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection = connect()
+    """The next slow poll is an hour away, so a message that comes at all came with a ring."""
+    monkeypatch.setattr("omx_tasks.broker.poller.SLOW_POLL", 3600.0)
+    connection = connect(lease=3_600_000)
     got, _ = _consume(connection, Queue(queue))
     _until_subscribed(connection)
     producer = Producer(connect())
-    delays = []
     for number in range(20):
-        before = time.monotonic()
-        threading.Thread(
-            target=producer.publish, args=(number,), kwargs={"routing_key": queue}
-        ).start()
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0)
+        assert not connection.transport.poller._consumptions[keys.bell(queue)].hungry
+        producer.publish(number, routing_key=queue)
         _collect(connection, 1)
-        delays.append(time.monotonic() - before)
-    assert len(got) == 20
-    assert sorted(delays)[10] < 0.1
+    assert [message.payload for message in got] == list(range(20))
 
 
 def test_thirty_queues_take_one_connection_per_master(connect: Connect, queue: str) -> None:
@@ -297,16 +309,92 @@ def test_thirty_queues_take_one_connection_per_master(connect: Connect, queue: s
     assert connection.transport.poller.connections == 3
 
 
-def test_a_delayed_message_comes_on_time_and_not_a_tick_later(connect: Connect, queue: str) -> None:
+def test_a_delayed_message_comes_when_it_is_due_and_does_not_wait_for_a_poll(
+    connect: Connect, store: Store, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next poll and the next look at the clock are an hour away: it comes because its time was noted."""
+    for name in ("SLOW_POLL", "TICK"):
+        monkeypatch.setattr(f"omx_tasks.broker.poller.{name}", 3600.0)
     connection = connect()
+    store.run(queues.publish(queue, [posting_of("later", delay=120)]))
+    due = _first_score(store, keys.delayed(queue))
     got, _ = _consume(connection, Queue(queue))
-    _until_subscribed(connection)
-    call = queues.publish(queue, [posting_of("later", delay=120)])
-    began = time.monotonic()
-    connection.transport.store.run(call)
     _collect(connection, 1)
-    assert 0.11 < time.monotonic() - began < 0.22
+    assert _server_ms(store, queue) >= due
     assert len(got) == 1
+
+
+def test_places_that_get_free_one_by_one_are_filled_by_one_claim(
+    connect: Connect, store: Store, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omx_tasks.broker.poller.GATHERING", 3600.0)
+    connection = connect()
+    producer = Producer(connection)
+    for number in range(20):
+        producer.publish(number, routing_key=queue)
+    got, _ = _consume(connection, Queue(queue), prefetch_count=8)
+    _collect(connection, 1)
+    assert len(got) == 8
+    for number in range(3):
+        got[number].ack()
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0)
+        assert connection.transport.poller._consumptions[keys.bell(queue)].link is None
+    got[3].ack()
+    _collect(connection, 1)
+    assert len(got) == 12
+
+
+def test_a_place_that_stays_the_only_free_one_is_filled_a_moment_later(
+    connect: Connect, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next look at the clock is an hour away."""
+    for name in ("SLOW_POLL", "TICK"):
+        monkeypatch.setattr(f"omx_tasks.broker.poller.{name}", 3600.0)
+    monkeypatch.setattr("omx_tasks.broker.poller.GATHERING", 0.05)
+    connection = connect()
+    producer = Producer(connection)
+    for number in range(9):
+        producer.publish(number, routing_key=queue)
+    got, _ = _consume(connection, Queue(queue), prefetch_count=8)
+    _collect(connection, 1)
+    got[0].ack()
+    _collect(connection, 1)
+    assert len(got) == 9
+
+
+def test_a_place_that_gets_free_in_another_thread_wakes_who_waits_for_messages(
+    connect: Connect, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLOW_POLL", "TICK"):
+        monkeypatch.setattr(f"omx_tasks.broker.poller.{name}", 3600.0)
+    connection = connect()
+    producer = Producer(connection)
+    for number in range(3):
+        producer.publish(number, routing_key=queue)
+    got, _ = _consume(connection, Queue(queue), prefetch_count=2)
+    _collect(connection, 1)
+    waits, wait = threading.Event(), connection.transport.poller._links.wait
+
+    def announce(seconds: float) -> None:
+        waits.set()
+        wait(seconds)
+
+    monkeypatch.setattr(connection.transport.poller._links, "wait", announce)
+    acking = threading.Thread(target=lambda: waits.wait(5) and got[0].ack())
+    acking.start()
+    _collect(connection, 1)
+    acking.join()
+    assert len(got) == 3
+
+
+def _server_ms(store: Store, queue: str) -> int:
+    seconds, micros = store.command(keys.meta(queue), "TIME")
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _first_score(store: Store, key: str) -> float:
+    return float(store.command(key, "ZRANGE", key, 0, 0, "WITHSCORES")[0][1])
 
 
 def posting_of(name: str, **fields: Any) -> queues.Posting:
@@ -461,15 +549,10 @@ def test_leases_are_renewed_while_a_message_is_held(
     got, _ = _consume(connection, Queue(queue))
     Producer(connection).publish("x", routing_key=queue)
     _collect(connection, 1)
-    first = _lease_end(store, queue)
-    until(lambda: _lease_end(store, queue) > first + 200)
+    first = _first_score(store, keys.leases(queue))
+    until(lambda: _first_score(store, keys.leases(queue)) > first + 200)
     assert len(got) == 1
     got[0].ack()
-
-
-def _lease_end(store: Store, queue: str) -> float:
-    key = keys.leases(queue)
-    return float(store.command(key, "ZRANGE", key, 0, 0, "WITHSCORES")[0][1])
 
 
 def test_a_consumer_goes_on_after_its_connections_are_killed(

@@ -114,6 +114,59 @@ def test_who_waits_is_woken_and_does_not_poll(app: Any) -> None:
     assert max(delays) < 0.9
 
 
+def test_the_result_of_a_task_called_here_is_heard_and_not_looked_for(
+    app: Any, task_id: str
+) -> None:
+    result = app.AsyncResult(task_id)
+    app.backend.on_task_call(None, task_id)
+    app.backend.get = mock.Mock(side_effect=AssertionError("it was looked for"))
+    threading.Thread(target=app.backend.store_result, args=(task_id, 1, states.SUCCESS)).start()
+    assert result.get(timeout=5) == 1
+
+
+def test_a_result_that_is_there_before_its_subscription_is_read_a_moment_later(
+    app: Any, task_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omx_tasks.results.listener.AT_ONCE", 3600.0)
+    app.backend.store_result(task_id, 1, states.SUCCESS)
+    app.backend.on_task_call(None, task_id)
+    app.backend.get = mock.Mock(side_effect=AssertionError("it was looked for"))
+    assert app.AsyncResult(task_id).get(timeout=5) == 1
+
+
+def test_a_result_that_is_heard_is_not_read(
+    app: Any, task_id: str, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omx_tasks.results.listener.AT_ONCE", 3600.0)
+    monkeypatch.setattr("omx_tasks.results.listener.LATER", 3600.0)
+    listener = app.backend.result_consumer._listener
+    read = mock.Mock(wraps=listener._read)
+    monkeypatch.setattr(listener, "_read", read)
+    app.backend.on_task_call(None, task_id)
+    key = app.backend.get_key_for_task(task_id).decode()
+    until(lambda: key in listener._links._confirmed)
+    app.backend.store_result(task_id, 1, states.SUCCESS)
+    assert app.AsyncResult(task_id).get(timeout=5) == 1
+    assert not read.called
+
+
+def test_a_result_that_comes_while_somebody_begins_to_wait_is_not_missed(
+    app: Any, task_id: str, until: Until
+) -> None:
+    """It is heard after the buffer was found empty and before anybody is known to wait for it."""
+    backend, result = app.backend, app.AsyncResult(task_id)
+    backend.on_task_call(None, task_id)
+    add = backend._add_pending_result
+
+    def add_too_late(*args: Any, **kwargs: Any) -> None:
+        backend.store_result(task_id, 1, states.SUCCESS)
+        until(lambda: backend.result_consumer._count)
+        add(*args, **kwargs)
+
+    backend._add_pending_result = add_too_late
+    assert result.get(timeout=5) == 1
+
+
 def test_many_threads_wait_for_results_of_their_own(app: Any) -> None:
     names = [str(uuid.uuid4()) for _ in range(8)]
     got: dict[str, Any] = {}

@@ -56,6 +56,29 @@ def test_what_gathers_during_a_trip_goes_out_as_one_parcel(courier: Courier, que
     assert merged == [["a", "b", "c"]]
 
 
+def test_a_courier_with_an_interval_leaves_at_once_after_a_rest_and_then_gathers(
+    store: Store, queue: str
+) -> None:
+    store.run(_publish(queue, "teaches the server the script"))
+    courier = Courier(store, interval=3600).start()
+    trips: list[int] = []
+    try_once = store.try_once
+
+    def counted(requests: list[Any], deadline: float) -> str | None:
+        trips.append(len(requests))
+        return try_once(requests, deadline)
+
+    store.try_once = counted  # type: ignore[method-assign]
+    first = threading.Event()
+    courier.send(_publish(queue, "first"), lambda _answer: first.set())
+    assert first.wait(5)
+    for number in range(3):
+        courier.send(_publish(queue, str(number)))
+    assert courier.flush(5), "a flush is not kept waiting"
+    courier.stop()
+    assert trips == [1, 3]
+
+
 def test_a_regular_parcel_is_posted_again_and_again(courier: Courier, queue: str) -> None:
     thrice = threading.Semaphore(0)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,7 +26,6 @@ def links(store: Store, heard: list[bytes]) -> Iterator[Links]:
         attended=lambda _channel: None,
         heard=lambda _channel, payload: heard.append(payload),
         dropped=lambda _link: None,
-        woken=lambda: None,
     )
     yield links
     links.close()
@@ -89,3 +90,42 @@ def test_a_link_that_arrives_after_the_end_is_closed(links: Links, store: Store)
     links._arrived(node, too_late)
     assert late._socket is None
     assert too_late._socket is None
+
+
+@pytest.fixture
+def advance(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Move the links' clock on by so many seconds."""
+    ahead = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + sum(ahead))
+    monkeypatch.setattr("omx_tasks.store.links.time", clock)
+    monkeypatch.setattr("omx_tasks.store.link.time", clock)
+    return ahead.append
+
+
+def _link_that_owes_an_answer(links: Links, channel: str, until: Until) -> Link:
+    links.want(channel)
+    _drive(links, lambda: _confirmed(links, channel), until)
+    link = links._subscribed[channel]
+    link.post(("PING",), lambda _reply: None)
+    return link
+
+
+def test_a_link_that_nobody_read_for_a_while_is_not_taken_for_a_silent_node(
+    advance: Callable[[float], None], links: Links, queue: str, until: Until
+) -> None:
+    """So a connection lies unused in a pool, or a worker waits for its tasks to end."""
+    link = _link_that_owes_an_answer(links, queue, until)
+    advance(60)
+    links.upkeep()
+    assert links._subscribed[queue] is link
+    assert link._socket is not None
+
+
+def test_a_node_that_is_silent_while_it_is_listened_to_is_given_up(
+    advance: Callable[[float], None], links: Links, queue: str, until: Until
+) -> None:
+    link = _link_that_owes_an_answer(links, queue, until)
+    for _ in range(16):
+        advance(0.5)
+        links.upkeep()
+    assert link._socket is None
