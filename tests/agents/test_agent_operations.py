@@ -205,11 +205,11 @@ def test_three_layers_of_a_hundred_run_three_hundred_calls(shared: Fleet) -> Non
     assert ends[1] <= begins[2]
 
 
-def test_a_capability_set_that_is_asked_for_later_is_served_about_a_second_after(
+def test_a_capability_set_that_is_asked_for_later_is_served_soon_after(
     shared: Fleet,
 ) -> None:
     word = f"review_{uuid.uuid4().hex[:8]}"
     clock = Clock()
     view = shared.run(shared.call("a", requires=[word]))
     assert view.state == "succeeded"
-    assert clock.seconds < 4
+    assert clock.seconds < 15  # sooner than an overdue operation is looked for
