@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from omx_tasks import settings
 from omx_tasks.cli.output import json_option, print_json, print_table, results, say
 from omx_tasks.cluster.embedded import EmbeddedCluster
 from omx_tasks.cluster.healing import heal as heal_cluster
@@ -123,7 +124,8 @@ def _wanted(
     if replicas is None:
         replicas = made.replicas if made else 1
     ports = None if port is None else list(range(port, port + masters * (1 + replicas)))
-    return EmbeddedCluster(folder, masters, replicas, ports)
+    program = settings.current().redis_server
+    return EmbeddedCluster(folder, masters, replicas, ports, server=program)
 
 
 def _show(status: ClusterStatus, as_json: bool) -> None:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from omx_tasks import settings
 from omx_tasks.cluster.embedded import EmbeddedCluster
 from omx_tasks.deploy import reaper
 from omx_tasks.deploy.interrupts import held_back, ignored
@@ -93,7 +94,7 @@ class LocalSystem:
         self.say(f"{self.agents} {noun} warm ({time.monotonic() - began:.1f} s)")
 
     def _cluster(self) -> EmbeddedCluster:
-        return EmbeddedCluster(self.home.cluster)
+        return EmbeddedCluster(self.home.cluster, server=settings.current().redis_server)
 
     def _agent_names(self) -> list[str]:
         return [f"agent{number}" for number in range(1, self.agents + 1)]

@@ -7,10 +7,11 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from omx_tasks import settings
 from omx_tasks.cli.cluster import cluster as command
 from omx_tasks.cluster.embedded import EmbeddedCluster
 from omx_tasks.cluster.ports import free_ports
-from omx_tasks.errors import NotFoundError
+from omx_tasks.errors import ClusterError, NotFoundError
 
 
 @pytest.fixture
@@ -19,6 +20,17 @@ def omx_cluster(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     yield lambda *words: CliRunner().invoke(command, list(words))
     EmbeddedCluster(tmp_path / "omx" / "cluster").down(delete=True)
+
+
+def test_up_runs_the_server_program_of_the_settings(omx_cluster, monkeypatch):
+    monkeypatch.setenv("OMX_REDIS_SERVER", "/nowhere/redis-server")
+    settings.current.cache_clear()
+    try:
+        refused = omx_cluster("up").exception
+    finally:
+        settings.current.cache_clear()
+    assert isinstance(refused, ClusterError)
+    assert "/nowhere/redis-server" in str(refused)
 
 
 def test_up_returns_with_a_ready_cluster_and_says_how_to_go_on(omx_cluster, tmp_path):
