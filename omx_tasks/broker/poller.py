@@ -103,7 +103,7 @@ class Poller:
         self._slow_poll_at = 0.0
         self._links = Links(
             store,
-            attended=self._rang,
+            attended=self._attended,
             heard=self._heard,
             dropped=self._dropped,
         )
@@ -327,9 +327,23 @@ class Poller:
 
     # --- pushes -------------------------------------------------------------------------------------
 
-    def _rang(self, channel: str) -> None:
+    def _attended(self, channel: str) -> None:
+        """A bell is heard (again): it may have rung before."""
         if consumption := self._consumptions.get(channel):
             consumption.hungry = True
+
+    def _rang(self, channel: str) -> None:
+        """A queue is no longer empty. A channel at rest claims at once; else its queues take turns, in rounds."""
+        if consumption := self._consumptions.get(channel):
+            at_rest = self._is_at_rest(consumption.channel)
+            consumption.hungry = True
+            if at_rest:
+                self._ask_channel(consumption.channel, [consumption], time.monotonic())
+
+    def _is_at_rest(self, channel: Channel) -> bool:
+        return not any(
+            c.hungry or c.link for c in self._consumptions.values() if c.channel is channel
+        )
 
     def _heard(self, channel: str, payload: bytes) -> None:
         if channel in self._consumptions:

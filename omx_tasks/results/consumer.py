@@ -1,4 +1,9 @@
-"""Lets threads wait for results: the listener's thread hears them, whoever waits is woken.
+"""Lets threads wait for results: one of them listens for all, the others are woken by it.
+
+::
+
+    waits ──► nobody listens? ──► listens ──► news, or its time is over ──► whoever still waits is woken
+      └─────► somebody does?  ──► follows ──► woken: looks for its result, else waits again ──┘
 
 Each thread remembers which news it has seen, so that a result that comes between its look and its wait wakes
 it all the same. A task that this process calls is listened to before it is sent, so nobody need look whether its result
@@ -10,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from typing import Any
 
 from celery import states
@@ -54,11 +60,28 @@ class ResultConsumer(BaseResultConsumer):
         self._listener.stop()
 
     def drain_events(self, timeout: float | None = None) -> None:
-        """Wait until any result came since this thread's last call, at most ``timeout`` seconds."""
+        """Wait until any result came since this thread's last call, at most ``timeout`` seconds (None: one)."""
+        deadline = time.monotonic() + (1.0 if timeout is None else timeout)
+        while getattr(self._seen, "count", -1) == self._count:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            if self._listener.listen(left):
+                self._wake_followers()
+            else:
+                self._follow(left)
+                break
+        self._seen.count = self._count
+
+    def _wake_followers(self) -> None:
+        with self._news:
+            self._news.notify_all()
+
+    def _follow(self, seconds: float) -> None:
+        """Wait until whoever listens has something to tell, or stops."""
         with self._news:
             if getattr(self._seen, "count", -1) == self._count:
-                self._news.wait(1.0 if timeout is None else timeout)
-            self._seen.count = self._count
+                self._news.wait(seconds)
 
     def expect(self, task_id: str) -> None:
         """Hear the result of a task that is about to be called."""

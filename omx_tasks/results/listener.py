@@ -1,9 +1,13 @@
-"""Hears results as they are stored: one thread, one link per master, however many tasks are waited for.
+"""Hears results as they are stored: one link per master, however many tasks are waited for.
 
 A task's result is told on a sharded channel of the same name as its key. Subscribing and reading the key go out
 on one link in this order, so a result is either read or heard, whichever moment it is stored at. A task that is only
 about to be called can hardly be done when its subscription goes out at once: its key is read a moment later, if
 nothing was heard by then.
+
+The listener has no thread of its own. Whoever waits for a result has it `listen`, one thread at a time; between
+two waits nobody reads, and what came meanwhile is taken on the next occasion. So a call that is waited for at once
+never hands its answer from one thread to another.
 """
 
 from __future__ import annotations
@@ -18,63 +22,80 @@ from omx_tasks.store.link import Link, ReplyError
 from omx_tasks.store.links import Links
 from omx_tasks.store.topology import slot_of
 
-WAIT = 0.25
 #: Seconds from the call of a task to its subscription within which its result cannot be there.
 AT_ONCE = 0.001
 #: Seconds from such a subscription until the key is read all the same.
 LATER = 0.02
+#: Seconds after which a call also takes what has come meanwhile, for which nobody waits.
+SELDOM = 0.01
 
 
 class Listener:
-    """Tells ``came(key, value)``, in its own thread, of each wanted key that has a value."""
+    """Tells ``came(key, value)``, in the thread that listens, of each wanted key that has a value."""
 
     def __init__(self, store: Store, came: Callable[[str, bytes], None]) -> None:
         self._came = came
         self._changes: deque[tuple[str, bool]] = deque()
         self._called: dict[str, float] = {}
         self._later: deque[tuple[float, str]] = deque()
-        self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
-        self._lock = threading.Lock()
+        self._listening = threading.Lock()
+        self._listened_at = 0.0
         self._links = Links(store, attended=self._attended, heard=came, dropped=_nothing)
+
+    def __repr__(self) -> str:
+        return f"<Listener {self._links}>"
 
     def want(self, key: str, *, about_to_be_called: bool = False) -> None:
         """Tell of ``key`` from now on, also if it is there already."""
         if about_to_be_called:
             self._called[key] = time.monotonic()
         self._changes.append((key, True))
-        self._start()
-        self._links.wake()
+        if not self._attend():
+            self._links.wake()
 
     def unwant(self, key: str) -> None:
-        """Stop telling of ``key``."""
+        """Stop telling of ``key``; the server is told so on the next occasion."""
         self._changes.append((key, False))
 
+    def listen(self, seconds: float) -> bool:
+        """Take what has come; if there is nothing, wait so long. False at once where another thread is listening."""
+        if not self._listening.acquire(blocking=False):
+            return False
+        try:
+            self._make_changes()
+            self._links.wait(min(seconds, self._read_the_late(seconds)))
+            self._listened_at = time.monotonic()
+        finally:
+            self._listening.release()
+        return True
+
+    def _attend(self) -> bool:
+        """Subscribe at once, and now and then take what has come; False where another thread is listening."""
+        if time.monotonic() > self._listened_at + SELDOM:
+            return self.listen(0.0)
+        if not self._listening.acquire(blocking=False):
+            return False
+        try:
+            self._make_changes()
+        finally:
+            self._listening.release()
+        return True
+
     def stop(self) -> None:
-        """End the thread and close the links."""
-        self._stopping.set()
+        """Close the links; who listens stops at the next occasion."""
         self._links.wake()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(2.0)
+        with self._listening:
+            self._links.close()
 
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="results", daemon=True)
-                self._thread.start()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            while self._changes:
-                key, wanted = self._changes.popleft()
-                if wanted:
-                    self._links.want(key)
-                else:
-                    self._called.pop(key, None)
-                    self._links.unwant(key)
-            self._links.upkeep()
-            self._links.wait(self._read_the_late())
-        self._links.close()
+    def _make_changes(self) -> None:
+        while self._changes:
+            key, wanted = self._changes.popleft()
+            if wanted:
+                self._links.want(key)
+            else:
+                self._called.pop(key, None)
+                self._links.unwant(key)
+        self._links.upkeep()
 
     def _attended(self, key: str) -> None:
         """A subscription was (re)made: what was stored before it must be read."""
@@ -84,8 +105,8 @@ class Listener:
         else:
             self._read(key)
 
-    def _read_the_late(self) -> float:
-        """Read what is still not heard; returns the seconds until this must be done again."""
+    def _read_the_late(self, most: float) -> float:
+        """Read what is still not heard; returns the seconds until this must be done again, at most ``most``."""
         now = time.monotonic()
         while self._later and (
             self._later[0][0] <= now or not self._links.wants(self._later[0][1])
@@ -93,7 +114,7 @@ class Listener:
             _, key = self._later.popleft()
             if self._links.wants(key):
                 self._read(key)
-        return self._later[0][0] - now if self._later else WAIT
+        return self._later[0][0] - now if self._later else most
 
     def _read(self, key: str) -> None:
         link = self._links.of(slot_of(key))

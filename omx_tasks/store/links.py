@@ -53,6 +53,8 @@ class Links:
         self._wanted: dict[str, int] = {}
         self._subscribed: dict[str, Link] = {}
         self._confirmed: set[str] = set()
+        #: Wanted channels whose subscription is to be made, or looked at.
+        self._unheard: set[str] = set()
         self._links: dict[Node, Link] = {}
         self._opening: set[Node] = set()
         self._refreshing = False
@@ -72,10 +74,12 @@ class Links:
     def want(self, channel: str) -> None:
         """Hear this sharded channel from now on."""
         self._wanted[channel] = slot_of(channel)
+        self._unheard.add(channel)
 
     def unwant(self, channel: str) -> None:
         """Stop hearing it."""
         self._wanted.pop(channel, None)
+        self._unheard.discard(channel)
         self._confirmed.discard(channel)
         if link := self._subscribed.pop(channel, None):
             self.guard(link, partial(link.unsubscribe, channel))
@@ -122,12 +126,15 @@ class Links:
         for full in [link for link in self._links.values() if link.unsent]:
             self.guard(full, full.flush)
         self._listen_for_silence(time.monotonic())
-        for channel, slot in list(self._wanted.items()):
+        for channel in list(self._unheard):
+            slot = self._wanted[channel]
             link = self.of(slot)
             if link is None:
                 self._open(slot)
             elif self._subscribed.get(channel) is not link:
                 self._subscribe(channel, link)
+            else:
+                self._unheard.discard(channel)
 
     def _listen_for_silence(self, now: float) -> None:
         absent, self._last_upkeep = now - self._last_upkeep > ABSENCE, now
@@ -137,6 +144,7 @@ class Links:
         if now < self._next_round:
             return
         self._next_round = now + ROUND
+        self._unheard |= self._wanted.keys()  # a slot may have a new owner
         for link in list(self._links.values()):
             if not link.waiting:
                 self.guard(link, partial(link.post, ("PING",), _ignore))
@@ -153,6 +161,8 @@ class Links:
         self._attended(channel)
 
     def _refused(self, channel: str) -> None:
+        if channel in self._wanted:
+            self._unheard.add(channel)
         self._subscribed.pop(channel, None)
         self._confirmed.discard(channel)
         self.refresh()
@@ -207,6 +217,7 @@ class Links:
             del self._links[link.node]
         self._unwatch(link)
         link.close()
+        self._unheard |= {c for c, other in self._subscribed.items() if other is link}
         self._subscribed = {c: other for c, other in self._subscribed.items() if other is not link}
         self._confirmed &= self._subscribed.keys()
         self.refresh()

@@ -142,7 +142,7 @@ def test_a_result_that_is_heard_is_not_read(
     monkeypatch.setattr(listener, "_read", read)
     app.backend.on_task_call(None, task_id)
     key = app.backend.get_key_for_task(task_id).decode()
-    until(lambda: key in listener._links._confirmed)
+    until(lambda: listener.listen(0.01) and key in listener._links._confirmed)
     app.backend.store_result(task_id, 1, states.SUCCESS)
     assert app.AsyncResult(task_id).get(timeout=5) == 1
     assert not read.called
@@ -158,7 +158,11 @@ def test_a_result_that_comes_while_somebody_begins_to_wait_is_not_missed(
 
     def add_too_late(*args: Any, **kwargs: Any) -> None:
         backend.store_result(task_id, 1, states.SUCCESS)
-        until(lambda: backend.result_consumer._count)
+        until(
+            lambda: (
+                backend.result_consumer._listener.listen(0.01) and backend.result_consumer._count
+            )
+        )
         add(*args, **kwargs)
 
     backend._add_pending_result = add_too_late
@@ -202,12 +206,42 @@ def test_an_unreadable_result_does_not_end_the_listening(
     bad, good = app.AsyncResult(task_id), app.AsyncResult(str(uuid.uuid4()))
     for result in (bad, good):
         app.backend.add_pending_result(result)
-    links = app.backend.result_consumer._listener._links
-    until(lambda: len(links._subscribed) == 2 and not any(k.waiting for k in links._links.values()))
+    listener = app.backend.result_consumer._listener
+    until(lambda: listener.listen(0.01) and len(listener._links._confirmed) == 2)
     key = app.backend.get_key_for_task(task_id).decode()
     app.backend.set(key, "this is no JSON")
     app.backend.store_result(good.id, 1, states.SUCCESS)
     assert good.get(timeout=5) == 1
+
+
+def test_a_waiting_thread_takes_over_from_the_one_that_listened(
+    app: Any, task_id: str, until: Until
+) -> None:
+    consumer, got = app.backend.result_consumer, []
+    first, second = app.AsyncResult(task_id), app.AsyncResult(str(uuid.uuid4()))
+    threads = [
+        threading.Thread(target=lambda r=result: got.append(r.get(timeout=10)))  # type: ignore[misc]
+        for result in (first, second)
+    ]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(consumer._listener._links._confirmed) == 2)
+    app.backend.store_result(first.id, 1, states.SUCCESS)
+    until(lambda: got == [1])
+    app.backend.store_result(second.id, 2, states.SUCCESS)
+    for thread in threads:
+        thread.join(10)
+    assert got == [1, 2]
+
+
+def test_results_that_nobody_waits_for_are_taken_with_the_next_call(app: Any) -> None:
+    names = [str(uuid.uuid4()) for _ in range(300)]
+    for name in names:
+        app.backend.on_task_call(None, name)
+        app.backend.store_result(name, 1, states.SUCCESS)
+    consumer = app.backend.result_consumer
+    assert consumer._count > 0
+    assert [app.AsyncResult(name).get(timeout=5) for name in names] == [1] * 300
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -232,8 +266,9 @@ def test_a_listener_goes_on_after_its_connections_are_killed(
 ) -> None:
     result = app.AsyncResult(task_id)
     app.backend.add_pending_result(result)
-    links = app.backend.result_consumer._listener._links
-    until(lambda: links._subscribed)
+    listener = app.backend.result_consumer._listener
+    links = listener._links
+    until(lambda: listener.listen(0.01) and links._confirmed)
     for link in list(links._links.values()):
         link._socket.shutdown(2)
     app.backend.store_result(task_id, 1, states.SUCCESS)
