@@ -8,30 +8,42 @@ pools (prefork, threads, solo): it was revoked, or its worker died. The operatio
 chord, so Celery calls `on_chord_part_return`, and that is handed to ``part_returned``, which the composition root
 sets. Ordinary chords are Celery's own, but for the count: a part has a number, which it keeps when it is told again,
 so that a redelivered part neither completes a chord too early nor publishes its body twice.
+
+The result of a task that was acknowledged before it ran (Celery's default) is on its way when the task ends, and
+confirmed a moment later: the worker does not wait for that, and the death of the worker does not undo it. Where more
+hangs on the result (the ack of a late-acknowledged task, the count of a chord's part) it is confirmed first.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from celery import signals
 from celery.backends.asynchronous import AsyncBackendMixin
 from celery.backends.base import BaseKeyValueStoreBackend
 from celery.exceptions import BackendStoreError
 from kombu.utils.encoding import bytes_to_str
 
-from omx_tasks.errors import UnavailableError
+from omx_tasks.errors import OmxError, UnavailableError
 from omx_tasks.results.consumer import ResultConsumer
 from omx_tasks.store.address import Address
 from omx_tasks.store.client import Store, StoreError
 from omx_tasks.store.scripts import Call, script
+from omx_tasks.store.sender import Sender
+
+logger = logging.getLogger(__name__)
 
 #: What an operation's message has as its chord: it says "count me in", the run's data say where.
 MARKER = {"task": "omx.join", "args": [], "kwargs": {}, "options": {}, "chord_size": 0}
 
 #: Seconds for which a finished chord is remembered, so that a part that is told again is not taken for a new one's.
 CHORD_REMEMBERED = 3600
+
+#: Seconds that the end of a worker process waits for the confirmation of its last results.
+LAST_ANSWERS = 5.0
 
 PartReturned = Callable[[Any, str, Any], None]
 
@@ -52,10 +64,14 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         self.thread_safe = True  # one listener for all threads
         self.address = Address.parse(url or "")
         self.store = Store(self.address)
+        self._sender = Sender(self.store, self._lost)
         self._counting = threading.local()
         self.result_consumer = self.ResultConsumer(
             self, self.app, self.accept, self._pending_results, self._pending_messages
         )
+
+        signals.worker_process_shutdown.connect(self._flush)
+        signals.worker_shutdown.connect(self._flush)
 
     def as_uri(self, include_password: bool = False) -> str:
         """Return the address, with the password masked."""
@@ -107,13 +123,32 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         else:
             self.store.command(name, "PERSIST", name)
 
-    def _tell(self, key: Any, value: Any, *, keep_success: bool) -> None:
+    def _tell(self, key: Any, value: Any, *, keep_success: bool, confirm: bool = True) -> None:
         name = bytes_to_str(key)
         arguments = (value, int(self.expires or 0), int(keep_success))
+        call = Call(script("tell_1"), (name, name), arguments)
+        if not confirm:
+            self._sender.send(call)
+            return
         try:
-            self.store.run(Call(script("tell_1"), (name, name), arguments))
+            self.store.run(call)
         except StoreError as error:
             raise BackendStoreError(str(error)) from error
+
+    def _lost(self, call: Call, error: OmxError) -> None:
+        logger.error("a result was not stored under %s: %s", call.keys[0], error)
+
+    def _flush(self, **_kwargs: Any) -> None:
+        """Wait for the last answers, at the end of a worker process."""
+        if not self._sender.flush(LAST_ANSWERS):
+            logger.error("the last results were not confirmed; they may be lost")
+
+    def _hangs_on(self, request: Any) -> bool:
+        """Whether more follows from this task's result than that somebody reads it."""
+        if request is None or request.is_eager or request.chord or request.called_directly:
+            return True
+        task = self.app.tasks.get(request.task)
+        return task is None or bool(task.acks_late)
 
     def _store_result(
         self,
@@ -128,7 +163,12 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
             result=result, state=state, traceback=traceback, request=request
         )
         meta["task_id"] = bytes_to_str(task_id)
-        self._tell(self.get_key_for_task(task_id), self.encode(meta), keep_success=True)
+        self._tell(
+            self.get_key_for_task(task_id),
+            self.encode(meta),
+            keep_success=True,
+            confirm=self._hangs_on(request),
+        )
         return result
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:

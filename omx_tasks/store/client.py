@@ -169,6 +169,7 @@ class Store:
 
     def take(self, node: Node, deadline: float) -> Link:
         """Borrow a connected link to ``node``; `give` it back, or `Link.close` it when it broke."""
+        self._notice_fork()
         with self._lock:
             links = self._links[node]
             if links:

@@ -17,7 +17,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from omx_tasks.errors import OmxError
@@ -45,13 +45,13 @@ class _Errand:
     deadline: float
 
 
-@dataclass(order=True)
+@dataclass(eq=False)
 class _Regular:
-    """A parcel that is posted again and again."""
+    """A parcel that is posted again and again; with no seconds between, once."""
 
     due: float
-    seconds: float = field(compare=False)
-    parcel: Parcel = field(compare=False)
+    seconds: float
+    parcel: Parcel
 
 
 class Courier:
@@ -91,9 +91,19 @@ class Courier:
         self._regular.append(_Regular(time.monotonic() + seconds, seconds, parcel))
         self._parcels.put(_nothing)
 
+    def later(self, seconds: float, parcel: Parcel) -> None:
+        """Post ``parcel`` once, so many seconds from now."""
+        self._regular.append(_Regular(time.monotonic() + seconds, 0.0, parcel))
+        self._parcels.put(_nothing)
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
     def flush(self, timeout: float) -> bool:
         """Wait until everything posted so far is answered; False when time ran out, or it does not run."""
-        if self._thread is None or not self._thread.is_alive():
+        if not self.running:
             return False
         empty = threading.Event()
 
@@ -146,7 +156,10 @@ class Courier:
         now = time.monotonic()
         due = [regular for regular in self._regular if regular.due <= now]
         for regular in due:
-            regular.due = now + regular.seconds
+            if regular.seconds:
+                regular.due = now + regular.seconds
+            else:
+                self._regular.remove(regular)
         return [regular.parcel for regular in due]
 
     def _pack(self, parcels: list[Parcel]) -> None:

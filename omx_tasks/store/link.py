@@ -227,6 +227,14 @@ class Link:
                 return
             self._wait(deadline)
 
+    def settle(self, deadline: float) -> None:
+        """Wait until every answer has come that is owed; raises `LinkError`."""
+        while self._answers:
+            self.flush()
+            self.receive()
+            if self._answers:
+                self._wait(deadline)
+
     def _wait(self, deadline: float) -> None:
         left = deadline - time.monotonic()
         if left <= 0:

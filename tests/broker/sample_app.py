@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from typing import Any
 
@@ -56,3 +57,15 @@ def long(seconds: float) -> str:
 def whole(self: Any) -> bool:
     """Say whether this is the first delivery."""
     return not self.request.delivery_info["redelivered"]
+
+
+@app.task(acks_late=False)  # type: ignore[untyped-decorator]
+def early(number: int) -> int:
+    """Be acknowledged before it runs."""
+    return number
+
+
+@app.task(acks_late=False)  # type: ignore[untyped-decorator]
+def die() -> None:
+    """Take the process along."""
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from billiard.exceptions import WorkerLostError
 from celery import Celery, chain, chord, group
 from celery.exceptions import TaskRevokedError
 
@@ -153,6 +154,23 @@ def test_a_task_longer_than_its_lease_is_delivered_once(worker: Worker, store: S
     assert worker.task("long", 2.5).delay().get(timeout=15) == "done"
     if "solo" not in worker.log.read_text().split("concurrency:")[1][:20]:
         assert _stats(store, worker.queue).counters.get("returned", 0) == before
+
+
+def test_the_results_of_tasks_acknowledged_early_outlive_the_process_that_gave_them(
+    cluster_url: str, tmp_path: Path
+) -> None:
+    """The next task kills each process before it can hear that its results are stored."""
+    worker = Worker(cluster_url, "prefork", tmp_path / "log")
+    try:
+        for _ in range(3):
+            results = [worker.task("early", number).delay() for number in range(20)]
+            deaths = [worker.task("die").delay() for _ in range(2)]
+            assert [result.get(timeout=20) for result in results] == list(range(20))
+            for death in deaths:
+                with pytest.raises(WorkerLostError):
+                    death.get(timeout=20)
+    finally:
+        worker.stop()
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])

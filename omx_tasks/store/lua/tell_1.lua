@@ -15,5 +15,8 @@ if tonumber(ARGV[2]) > 0 then
 else
   redis.call('SET', KEYS[1], ARGV[1])
 end
-redis.call('SPUBLISH', KEYS[2], ARGV[1])
+-- A message that nobody here hears would still go to every node of the shard.
+if redis.call('PUBSUB', 'SHARDNUMSUB', KEYS[2])[2] > 0 then
+  redis.call('SPUBLISH', KEYS[2], ARGV[1])
+end
 return 1
