@@ -16,10 +16,12 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from celery import states
 from celery.backends.asynchronous import BaseResultConsumer
+from celery.exceptions import TimeoutError as CeleryTimeoutError
 from kombu.utils.encoding import bytes_to_str
 
 from omx_tasks.errors import UnavailableError
@@ -33,6 +35,7 @@ class ResultConsumer(BaseResultConsumer):
     """Celery's interface to the `Listener`."""
 
     _connection_errors = (UnavailableError, LinkError)
+    on_message: Callable[[Any], Any] | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -120,14 +123,52 @@ class ResultConsumer(BaseResultConsumer):
         """Whether a result is still to be told to ``result``, which waits for it already."""
         return self._key(result.id) in self._expected
 
-    def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
-        """Hand a result to who waits for it; a finished task needs no more listening."""
-        ready = meta["status"] in states.READY_STATES
-        if ready:  # first: who comes to wait from now on must look for himself
-            self._expected.discard(self._key(meta["task_id"]))
-        super().on_state_change(meta, message)
-        if ready:
-            self.cancel_for(meta["task_id"])
+    def _wait_for_pending(
+        self,
+        result: Any,
+        timeout: float | None = None,
+        on_interval: Callable[[], Any] | None = None,
+        on_message: Callable[[Any], Any] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[None]:
+        """Yield after each piece of news until ``result`` is ready; raises Celery's `TimeoutError`.
+
+        Celery's own gives up the processor after each piece of news, which takes longer here than all the rest.
+        """
+        self.on_wait_for_pending(result, timeout=timeout, **kwargs)
+        former, self.on_message = self.on_message, on_message
+        try:
+            news = self.drain_events_until(
+                result.on_ready, timeout=timeout, on_interval=on_interval
+            )
+            for _ in news:
+                yield
+        except TimeoutError as error:
+            raise CeleryTimeoutError("The operation timed out.") from error
+        finally:
+            self.on_message = former
+
+    def on_state_change(self, meta: dict[str, Any], message: Any) -> None:  # noqa: ARG002
+        """Hand a result to all who wait for it; a finished task needs no more listening."""
+        if self.on_message:
+            self.on_message(meta)
+        if meta["status"] not in states.READY_STATES:
+            return
+        task_id = meta["task_id"]
+        self._expected.discard(self._key(task_id))  # first: who comes to wait now must look himself
+        waiting = [
+            result
+            for mapping in self._pending_results
+            for result in list(mapping.get(task_id, {}).values())
+        ]
+        if not waiting:  # it may have come before anybody began to wait
+            self._pending_messages.put(task_id, meta)
+        for result in waiting:
+            result._maybe_set_cache(meta)
+            bucket = self.buckets.pop(result, None)
+            if bucket is not None:
+                bucket.append(result)
+        self.cancel_for(task_id)
 
     def _came(self, key: str, value: bytes) -> None:
         try:

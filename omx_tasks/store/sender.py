@@ -117,7 +117,7 @@ class Sender:
         return True
 
     def _knows(self, link: Link, call: Call) -> bool:
-        """Whether a node has been taught a script over this link: nobody may be there to hear that it does not know it."""
+        """Whether a node was taught a script over this link; the sender may not live to hear that it was not."""
         taught = self._taught[link.node]
         known = call.script.digest in taught
         taught.add(call.script.digest)
