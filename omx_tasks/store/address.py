@@ -1,32 +1,28 @@
 """Where a cluster is: the ``rediscluster://`` URL, parsed once, shown without its password.
 
 ``rediscluster://[user:password@]host:port[,host:port…][?option=value]``, with TLS ``redisclusters://``.
-Several seeds may be named; any one that answers is enough to learn the rest.
+Several seeds may be named; any one that answers is enough to learn the rest. What is special in a URL is
+percent-encoded in user, password and options (``@`` is ``%40``). The options stand in ``options.py``; they can also
+be given as Celery's ``broker_transport_options`` and ``result_backend_transport_options``, which win over the URL's.
 """
 
 from __future__ import annotations
 
-import ssl
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote
 
 from omx_tasks.errors import ConfigurationError
+from omx_tasks.store import options as address_options
+from omx_tasks.store.node import Node
+
+__all__ = ["Address", "Node", "mask"]
 
 SCHEMES = {"rediscluster": False, "redisclusters": True}
-DEFAULT_PORT = 6379
-OPTIONS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"}
-
-
-class Node(NamedTuple):
-    """A server of the cluster: host and port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,33 +33,68 @@ class Address:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     tls: bool = False
-    options: tuple[tuple[str, str], ...] = ()
+    options: address_options.Options = ()
 
     @classmethod
-    def parse(cls, url: str) -> Address:
-        """Read a URL; raises `ConfigurationError` that says what is wrong with it."""
+    def parse(cls, url: str, given: Mapping[str, Any] | None = None) -> Address:
+        """Read a URL, with the options that ``given`` (transport options) has for an address.
+
+        Raises `ConfigurationError` that says what is wrong and does not show the password.
+        """
+        try:
+            return cls._parsed(url, address_options.known(given or {}))
+        except ValueError as error:
+            raise ConfigurationError(f"{mask(url)!r}: {error}.") from error
+
+    @classmethod
+    def _parsed(cls, url: str, given: Mapping[str, Any]) -> Address:
         scheme, separator, rest = url.partition("://")
         if not separator or scheme not in SCHEMES:
-            raise ConfigurationError(
-                f"{mask(url)!r} is no cluster address: "
-                "write rediscluster://host:port[,host:port…] (redisclusters:// for TLS)."
+            raise ValueError(
+                "this is no cluster address; "
+                "write rediscluster://host:port[,host:port…] (redisclusters:// for TLS)"
             )
         rest, _, query = rest.partition("?")
-        hosts, _, _path = rest.partition("/")
-        credentials, _, hosts = hosts.rpartition("@")
+        rest, _, path = rest.partition("/")
+        if "@" in path + query:
+            raise ValueError("write the / ? and @ of a user, password or option as %2F %3F and %40")
+        if path.strip("/") not in ("", "0"):
+            raise ValueError(
+                f"a cluster has no database but 0, so /{path} is in vain: leave it out"
+            )
+        credentials, _, hosts = rest.rpartition("@")
         user, _, secret = credentials.partition(":")
+        named = {name: v[-1] for name, v in parse_qs(query, keep_blank_values=True).items()}
         return cls(
-            seeds=tuple(_node(part, url) for part in hosts.split(",") if part),
+            seeds=tuple(Node.parse(part) for part in hosts.split(",") if part.strip()),
             username=unquote(user) or None,
             password=unquote(secret) or None,
             tls=SCHEMES[scheme],
-            options=_options(query, url),
-        )._checked(url)
+            options=address_options.read({**named, **given}),
+        )._checked()
 
-    def _checked(self, url: str) -> Address:
+    def _checked(self) -> Address:
         if not self.seeds:
-            raise ConfigurationError(f"{mask(url)!r} names no host: add at least one host:port.")
+            raise ValueError("it names no host: add at least one host:port")
+        for name, _ in self.options:
+            if name.startswith("ssl_") and not self.tls:
+                raise ValueError(f"{name} needs TLS: write redisclusters:// for it")
+        if "ssl_keyfile" in self.option and "ssl_certfile" not in self.option:
+            raise ValueError("ssl_keyfile is the key of a certificate: name that as ssl_certfile")
         return self
+
+    @cached_property
+    def option(self) -> dict[str, str]:
+        """The options by name."""
+        return dict(self.options)
+
+    @cached_property
+    def _remap(self) -> dict[Node, Node]:
+        return address_options.remap(self.option.get("address_remap", "{}"))
+
+    def reachable(self, announced: Node) -> Node:
+        """Return where a node that the cluster announced is reached from here."""
+        return self._remap.get(announced, announced)
 
     def __str__(self) -> str:
         return self.uri()
@@ -74,45 +105,17 @@ class Address:
         secret = quote(self.password or "", safe="") if include_password else mask
         user = quote(self.username or "", safe="")
         credentials = f"{user}:{secret}@" if self.password else f"{user}@" if user else ""
-        query = "&".join(f"{k}={quote(v, safe='/')}" for k, v in self.options)
+        query = "&".join(f"{name}={quote(value, safe='/')}" for name, value in self.options)
         hosts = ",".join(str(seed) for seed in self.seeds)
         return f"{scheme}://{credentials}{hosts}" + (f"?{query}" if query else "")
-
-    def tls_context(self) -> ssl.SSLContext | None:
-        """Return the TLS context for this address, or None where it is plain."""
-        if not self.tls:
-            return None
-        given = dict(self.options)
-        context = ssl.create_default_context(cafile=given.get("ssl_ca_certs"))
-        if "ssl_certfile" in given:
-            context.load_cert_chain(given["ssl_certfile"], given.get("ssl_keyfile"))
-        context.check_hostname = given.get("ssl_check_hostname", "true").lower() != "false"
-        return context
 
 
 def mask(url: str) -> str:
     """Return ``url`` with any password replaced by ``**``; works on malformed ones too."""
     scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "", url
     credentials, at, hosts = rest.rpartition("@")
-    if not at:
-        return url
-    user = credentials.partition(":")[0]
-    return f"{scheme}{separator}{user}:**@{hosts}"
-
-
-def _node(text: str, url: str) -> Node:
-    host, separator, port = text.rpartition(":")
-    if not separator or text.endswith("]"):
-        return Node(text.strip("[]"), DEFAULT_PORT)
-    if not port.isdigit() or not 0 < int(port) < 65536:
-        raise ConfigurationError(f"{mask(url)!r}: {text!r} has no valid port (1 to 65535).")
-    return Node(host.strip("[]"), int(port))
-
-
-def _options(query: str, url: str) -> tuple[tuple[str, str], ...]:
-    given = {name: values[-1] for name, values in parse_qs(query).items()}
-    if unknown := set(given) - OPTIONS:
-        raise ConfigurationError(
-            f"{mask(url)!r}: unknown option {sorted(unknown)[0]!r}; known: {', '.join(sorted(OPTIONS))}."
-        )
-    return tuple(sorted(given.items()))
+    if at:
+        rest = f"{credentials.partition(':')[0]}:**@{hosts}"
+    return _SECRET_OPTION.sub(r"\1**", f"{scheme}{separator}{rest}")
