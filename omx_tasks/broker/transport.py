@@ -14,7 +14,7 @@ from kombu.transport import TRANSPORT_ALIASES, virtual
 from omx_tasks.broker.bindings import Bindings
 from omx_tasks.broker.channel import Channel
 from omx_tasks.broker.poller import Poller
-from omx_tasks.errors import UnavailableError
+from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.store.address import Address
 from omx_tasks.store.client import Store, StoreError
 from omx_tasks.store.courier import Courier
@@ -48,7 +48,12 @@ class Transport(virtual.Transport):
         if "://" not in url:
             url = f"rediscluster://{url or 'localhost'}:{client.port or self.default_port}"
         options = client.transport_options
-        self.store = Store(url, timeout=float(options.get("timeout", 30.0)))
+        if client.ssl:
+            raise ConfigurationError(
+                "broker_use_ssl is not used: write redisclusters:// in broker_url"
+            )
+        address = Address.parse(url, options)
+        self.store = Store(address, timeout=float(options.get("timeout", 30.0)))
         self.courier = Courier(self.store, name="acks", interval=ACKS)
         self.poller = Poller(self.store, self._deliver)
         self.bindings = Bindings(self.store)

@@ -17,7 +17,7 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
-from omx_tasks.errors import OmxError, UnavailableError
+from omx_tasks.errors import ConfigurationError, OmxError, UnavailableError
 from omx_tasks.store.address import Address, Node
 from omx_tasks.store.link import Command, Link, LinkError, ReplyError
 from omx_tasks.store.requests import Request
@@ -53,7 +53,10 @@ class Store:
         return f"<Store {self.address}>"
 
     def run(self, call: Call, *, timeout: float | None = None) -> Any:
-        """Call one script and return its answer; raises `UnavailableError` or `StoreError`."""
+        """Call one script and return its answer.
+
+        Raises `UnavailableError`, `StoreError`, or `ConfigurationError` where the cluster does not let us in.
+        """
         return _raised(self.run_many([call], timeout=timeout)[0])
 
     def run_many(self, calls: Sequence[Call], *, timeout: float | None = None) -> list[Any]:
@@ -85,7 +88,7 @@ class Store:
                 raise self.unconfirmed(reason)
             if pause := _PAUSE[min(attempt, len(_PAUSE) - 1)]:
                 time.sleep(pause)
-            reason = self.try_once(todo, deadline) or reason
+            reason = self._try(todo, deadline) or reason
             todo = [request for request in todo if not request.done]
             attempt += 1
         return [request.reply for request in requests]
@@ -103,6 +106,13 @@ class Store:
 
     def try_once(self, requests: list[Request], deadline: float) -> str | None:
         """Send each request once; return a reason why something is not done, or None."""
+        try:
+            return self._try(requests, deadline)
+        except ConfigurationError as error:
+            return str(error)
+
+    def _try(self, requests: list[Request], deadline: float) -> str | None:
+        """Do as `try_once`, but raise `ConfigurationError` where every node that is there refuses us."""
         self._notice_fork()
         deadline = min(deadline, time.monotonic() + self.attempt)
         reason = self._exchange(self._by_node(requests, deadline), deadline)
@@ -133,7 +143,7 @@ class Store:
             try:
                 link = self.take(node, deadline)
                 replies = link.send([c for request in group for c in request.commands()])
-            except LinkError as error:
+            except (LinkError, ConfigurationError) as error:
                 reason = str(error)
                 self._forget(node)
             else:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
 
-from omx_tasks.errors import UnavailableError
+from omx_tasks.errors import ConfigurationError, OmxError
 from omx_tasks.store.address import Node
 from omx_tasks.store.client import Store
 from omx_tasks.store.link import Link, LinkError
+
+logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 2.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -28,6 +31,7 @@ class Connector:
         self._arrived = arrived
         self._wanted: queue.SimpleQueue[Node | str | None] = queue.SimpleQueue()
         self._pauses: dict[Node | None, float] = {}
+        self._complaint = ""
         self._thread: threading.Thread | None = None
 
     def open(self, node: Node) -> None:
@@ -58,7 +62,8 @@ class Connector:
     def _open(self, node: Node) -> None:
         try:
             link = Link(node, self._store.address, name="omx-poller").connect(CONNECT_SECONDS)
-        except LinkError:
+        except (LinkError, ConfigurationError) as error:
+            self._complain(error)
             self._pause(node)
             self._refresh()
             self._arrived(node, None)
@@ -71,9 +76,16 @@ class Connector:
         try:
             self._store.topology.refresh(CONNECT_SECONDS)
             self._pauses.pop(None, None)
-        except UnavailableError:
+        except OmxError as error:
+            self._complain(error)
             self._pause(None)
         self._arrived(None, None)
+
+    def _complain(self, error: Exception) -> None:
+        """Log what somebody must mend; other trouble passes. The same thing is said once."""
+        if isinstance(error, ConfigurationError) and str(error) != self._complaint:
+            self._complaint = str(error)
+            logger.error("%s It is tried again and again.", error)
 
     def _pause(self, node: Node | None) -> None:
         pause = self._pauses.get(node, FIRST_PAUSE)

@@ -31,6 +31,8 @@ from typing import Any
 
 import hiredis
 
+from omx_tasks.errors import ConfigurationError
+from omx_tasks.store import access, tls
 from omx_tasks.store.address import Address, Node
 
 Command = tuple[Any, ...]
@@ -99,27 +101,55 @@ class Link:
         return len(self._answers)
 
     def connect(self, timeout: float) -> Link:
-        """Open the connection and shake hands within ``timeout`` seconds; raises `LinkError`."""
+        """Open the connection and shake hands within ``timeout`` seconds.
+
+        Raises `LinkError`, or `ConfigurationError` where the server refuses for a reason that stays.
+        """
+        deadline = time.monotonic() + timeout
+        context = tls.context(self._address) if self._address.tls else None
         try:
-            self._socket = socket.create_connection(self.node, timeout=timeout)
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if context := self._address.tls_context():
-                self._socket = context.wrap_socket(self._socket, server_hostname=self.node.host)
-            self._socket.setblocking(False)
-            self.descriptor = self._socket.fileno()
-        except OSError as error:
-            self.close()
+            plain = socket.create_connection(self.node, timeout=timeout)
+        except (OSError, UnicodeError) as error:  # a host name that cannot be one is a UnicodeError
             raise LinkError(f"cannot connect to {self.node}: {error}") from error
-        (hello,) = self.ask([self._hello()], time.monotonic() + timeout)
-        if isinstance(hello, ReplyError):
-            self.close()
-            raise LinkError(f"{self.node} refused the connection: {hello}")
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._socket = self._encrypted(plain, context, deadline) if context else plain
+        self._socket.setblocking(False)
+        self.descriptor = self._socket.fileno()
+        self._log_in(deadline)
         return self
 
+    def _encrypted(
+        self, plain: socket.socket, context: ssl.SSLContext, deadline: float
+    ) -> socket.socket:
+        plain.settimeout(max(0.05, deadline - time.monotonic()))
+        try:
+            return context.wrap_socket(plain, server_hostname=self.node.host)
+        except OSError as error:
+            plain.close()
+            self._refuse(tls.refusal(error, self.node), error)
+            raise LinkError(f"cannot connect to {self.node} with TLS: {error}") from error
+
+    def _log_in(self, deadline: float) -> None:
+        try:
+            (hello,) = self.ask([self._hello()], deadline)
+        except LinkError as error:
+            self.close()
+            if time.monotonic() < deadline:  # it was not for silence
+                self._refuse(tls.mismatch(error.__cause__, self._address, self.node), error)
+            raise
+        if isinstance(hello, ReplyError):
+            self.close()
+            self._refuse(access.refusal(hello.code, self._address.username), hello)
+            raise LinkError(f"{self.node} refused the connection: {hello}")
+
+    def _refuse(self, reason: str | None, error: Exception) -> None:
+        if reason is not None:
+            raise ConfigurationError(f"{self.node} refused the connection: {reason}.") from error
+
     def _hello(self) -> Command:
-        user, secret = self._address.username or "default", self._address.password
-        login = ("AUTH", user, secret) if secret else ()
+        user, secret = self._address.username, self._address.password
+        login = ("AUTH", user or "default", secret or "") if user or secret else ()
         return ("HELLO", "3", *login, "SETNAME", self._name)
 
     def post(self, command: Command, answer: Answer) -> None:

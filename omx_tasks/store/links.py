@@ -20,6 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from omx_tasks.store import access
 from omx_tasks.store.address import Node
 from omx_tasks.store.client import Store
 from omx_tasks.store.connector import Connector
@@ -55,6 +56,7 @@ class Links:
         self._confirmed: set[str] = set()
         #: Wanted channels whose subscription is to be made, or looked at.
         self._unheard: set[str] = set()
+        self._complained: set[str] = set()
         self._links: dict[Node, Link] = {}
         self._opening: set[Node] = set()
         self._refreshing = False
@@ -157,8 +159,14 @@ class Links:
             self.guard(former, partial(former.unsubscribe, channel))
         self._subscribed[channel] = link
         self._confirmed.discard(channel)
-        self.guard(link, lambda: link.subscribe(channel, lambda _error: self._refused(channel)))
+        self.guard(link, lambda: link.subscribe(channel, partial(self._denied, channel)))
         self._attended(channel)
+
+    def _denied(self, channel: str, error: Any) -> None:
+        if error.code == "NOPERM" and channel not in self._complained:
+            self._complained.add(channel)
+            logger.error("%s", access.denied(("SSUBSCRIBE",), channel))
+        self._refused(channel)
 
     def _refused(self, channel: str) -> None:
         if channel in self._wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from omx_tasks.store import access
 from omx_tasks.store.address import Node
 from omx_tasks.store.link import Command, ReplyError
 from omx_tasks.store.scripts import Call
@@ -24,6 +25,7 @@ class Request:
 
     slot: int
     command: Command
+    key: str = ""
     call: Call | None = None
     asking: Node | None = None
     reply: Any = None
@@ -32,12 +34,12 @@ class Request:
     @classmethod
     def of(cls, call: Call) -> Request:
         """Return the request of a script call; its first key decides the node."""
-        return cls(slot_of(call.keys[0]), call.by_digest(), call)
+        return cls(slot_of(call.keys[0]), call.by_digest(), call.keys[0], call)
 
     @classmethod
     def plain(cls, key: str, command: Command) -> Request:
         """Return the request of a plain command, for the node that owns ``key``."""
-        return cls(slot_of(key), command)
+        return cls(slot_of(key), command, key)
 
     def commands(self) -> tuple[Command, ...]:
         """Return what goes over the wire."""
@@ -53,9 +55,16 @@ class Request:
         elif reply.code == "MOVED":
             topology.moved(self.slot, redirected(reply))
         elif reply.code == "ASK":
-            self.asking = redirected(reply)
+            self.asking = topology.reachable(redirected(reply))
         elif reply.code not in PASSING:
-            self.done = True
+            self.reply, self.done = self._explained(reply), True
+
+    def _explained(self, reply: ReplyError) -> ReplyError:
+        """Add to a missing right what was to be done: servers name neither the script nor the key."""
+        if reply.code != "NOPERM" and "ACL failure" not in str(reply):
+            return reply
+        command = (self.call.script.name,) if self.call else self.command
+        return ReplyError(f"{reply} ({access.denied(command, self.key)})")
 
     @property
     def lost(self) -> bool:
@@ -64,6 +73,6 @@ class Request:
 
 
 def redirected(reply: ReplyError) -> Node:
-    """Return the node that a MOVED or ASK answer points to."""
+    """Return the node that a MOVED or ASK answer points to, as it is announced; its host may be unknown (empty)."""
     host, _, port = str(reply).rsplit(" ", 1)[1].rpartition(":")
-    return Node(host, int(port))
+    return Node("" if host == "?" else host, int(port))

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from omx_tasks.errors import OmxError, UnavailableError
+from omx_tasks.errors import ConfigurationError, OmxError
 from omx_tasks.store.address import Node
 from omx_tasks.store.client import Store
 from omx_tasks.store.courier import Courier, Done
@@ -93,7 +93,7 @@ class Sender:
     def _owner(self, slot: int) -> Node | None:
         """Return the node that has a slot; the first call of a process asks the cluster for it."""
         if self._store.topology.owner(slot) is None:
-            with contextlib.suppress(UnavailableError):
+            with contextlib.suppress(OmxError):
                 self._store.ping(self._store.attempt)
         return self._store.topology.owner(slot)
 
@@ -131,7 +131,7 @@ class Sender:
     def _connect(self, node: Node) -> Link | None:
         try:
             link = self._store.take(node, time.monotonic() + self._store.attempt)
-        except LinkError:
+        except (LinkError, ConfigurationError):
             return None
         self._links[node], self._on_its_way[node], self._taught[node] = link, {}, set()
         self._courier.start()

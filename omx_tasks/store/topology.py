@@ -1,4 +1,9 @@
-"""Which node serves which slot: learned from ``CLUSTER SLOTS``, corrected by each MOVED."""
+"""Which node serves which slot: learned from ``CLUSTER SLOTS``, corrected by each MOVED.
+
+The cluster announces addresses; what is kept here are the ones that reach them (`Address.reachable`). The seeds are
+never given up: when no node of the last table answers, they are what leads to the cluster's new ones. Only one node of
+the table is asked before them, so a seed that stands for a proxy is found soon though all addresses have changed.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,14 @@ from collections.abc import Iterable
 
 from redis.crc import key_slot
 
-from omx_tasks.errors import UnavailableError
+from omx_tasks.errors import ConfigurationError, UnavailableError
+from omx_tasks.store import access
 from omx_tasks.store.address import Address, Node
 from omx_tasks.store.link import Link, LinkError, ReplyError
 
 SLOTS = 16384
+#: Nodes that must refuse us before no other is asked: one alone may be in the middle of a change.
+_BELIEVED = 2
 
 
 def slot_of(key: str) -> int:
@@ -39,8 +47,13 @@ class Topology:
         """Return the master of ``slot``, or None where it is not known (yet)."""
         return self._owners[slot]
 
-    def moved(self, slot: int, node: Node) -> None:
-        """Note what a MOVED answer said."""
+    def reachable(self, announced: Node) -> Node:
+        """Return where an announced node is reached."""
+        return self._address.reachable(announced)
+
+    def moved(self, slot: int, announced: Node) -> None:
+        """Note what a MOVED answer said; one without a host says only that the table is wrong."""
+        node = self.reachable(announced) if announced.host else None
         if self._owners[slot] != node:
             self._owners[slot] = node
             self.version += 1
@@ -50,20 +63,27 @@ class Topology:
         self._lock = threading.Lock()
 
     def refresh(self, timeout: float) -> None:
-        """Ask any node for the slot table.
+        """Ask any node for the slot table, each for at most ``timeout`` seconds.
 
-        Seeds are always asked too, so that an address that stands for a proxy stays usable.
-        Raises `UnavailableError` naming each node and its reason when none answers.
+        Raises, when none answers, `UnavailableError` naming each node and its reason, or `ConfigurationError`
+        where one is there and refuses us.
         """
         with self._lock:
             reasons: list[str] = []
-            for node in dict.fromkeys((*self._known, *self._address.seeds)):
+            refusals: list[ConfigurationError] = []
+            for node in dict.fromkeys((*self._known[:1], *self._address.seeds, *self._known)):
                 try:
                     self._adopt(self._ask(node, timeout), node)
+                except ConfigurationError as error:
+                    refusals.append(error)
+                    if len(refusals) == _BELIEVED:
+                        break
                 except (LinkError, ReplyError) as error:
                     reasons.append(str(error))
                 else:
                     return
+        if refusals:
+            raise refusals[0]
         raise UnavailableError(
             f"no node of {self._address} answers ({'; '.join(reasons)}). "
             "Is the cluster up? `omx up` starts one here; OMX_BROKER_URL names another."
@@ -76,6 +96,9 @@ class Topology:
         finally:
             link.close()
         if isinstance(table, ReplyError):
+            if table.code == "NOPERM":
+                right = access.missing_right("use CLUSTER SLOTS", self._address.username)
+                raise ConfigurationError(f"{node}: {right}.")
             raise LinkError(f"{node}: {table} (is it a Redis Cluster?)")
         if not table:
             raise LinkError(f"{node}: serves no slots (is the cluster formed?)")
@@ -85,7 +108,7 @@ class Topology:
         owners: list[Node | None] = [None] * SLOTS
         known: list[Node] = []
         for start, end, *servers in table:
-            nodes = [_node(server, asked) for server in servers]
+            nodes = [self.reachable(_node(server, asked)) for server in servers]
             known += nodes
             owners[int(str(start)) : int(str(end)) + 1] = [nodes[0]] * (
                 int(str(end)) - int(str(start)) + 1

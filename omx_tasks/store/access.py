@@ -1,0 +1,45 @@
+"""What a user of the cluster must be allowed to do, and what is told to one who is not.
+
+User and password of the address are sent with each new link. `RULE` is all that workers and their callers need, in
+the words of ``ACL SETUSER``; a ``global_keyprefix`` of the result backend goes in front of the ``celery-…`` and
+``chord-…`` patterns. The embedded cluster's own commands (``omx cluster``) are for its default user.
+
+A refusal at the door is a `ConfigurationError` and is not tried again: neither a wrong password nor a missing right
+mends itself. Whoever has been let in before goes on trying, since users are also changed while agents run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+KEYS = ("~omx:*", "~celery-task-meta-*", "~celery-taskset-meta-*", "~chord-unlock-*")
+CHANNELS = tuple("&" + pattern[1:] for pattern in KEYS)
+CONNECTION = ("+hello", "+ping", "+time", "+asking", "+cluster|slots")
+SCRIPTS = ("+eval", "+evalsha", "+pubsub|shardnumsub", "+spublish", "+ssubscribe", "+sunsubscribe")
+DATA = ("+@string", "+@hash", "+@set", "+@sortedset", "+@stream")
+KEYSPACE = ("+del", "+exists", "+expire", "+pexpire", "+persist")
+RULE = (*KEYS, *CHANNELS, "-@all", *CONNECTION, *SCRIPTS, *DATA, *KEYSPACE)
+
+
+def refusal(code: str, username: str | None) -> str | None:
+    """Return what to do about a login that a server refused with this code; None where it may pass by itself."""
+    user = repr(username or "default")
+    if code == "WRONGPASS":
+        return f"the password of user {user} is wrong, or that user is disabled; see user:password@ in the address"
+    if code == "NOAUTH":
+        return "it asks for a user and password; write user:password@ in front of the first host"
+    if code == "NOPERM":
+        return missing_right("HELLO", username)
+    return None
+
+
+def missing_right(what: str, username: str | None = None) -> str:
+    """Return what to do about something that the user may not do."""
+    user = f"user {username or 'default'!r}" if username is not None else "this user"
+    return f"{user} may not {what}; grant it (`ACL SETUSER`), as omx_tasks.store.access.RULE does"
+
+
+def denied(command: Sequence[Any], key: str) -> str:
+    """Return the words for a command that was refused with NOPERM: Redis 7.0 names neither command nor key."""
+    return missing_right(f"use {command[0]} on {key!r}, or what that does there")
