@@ -3,6 +3,14 @@
 A result is one key; storing it and telling who waits is one script, which also keeps a stored success from being
 overwritten by a repeated delivery. Whoever waits hears it through the `Listener` thread.
 
+With Celery's ``result_compression`` (``gzip``, ``bzip2`` …) the values of successes are compressed where they
+are not small, and only of successes: so the script knows one without reading it. Every process reads both forms,
+whatever its own setting is. A result that is too large even so makes its task fail with a `ResultTooLargeError`.
+
+``result_backend_transport_options``, next to those of an address (``store/options.py``): ``timeout``, seconds that one
+request may take; ``result_size_limit``, bytes that one result may have as stored; ``result_compression_threshold``,
+bytes above which a success is compressed.
+
 The backend is also where an operation of a graph is finished whose task did not come to its own end in one of Celery's
 pools (prefork, threads, solo): it was revoked, or its worker died. The operation's message carries a marker as its
 chord, so Celery calls `on_chord_part_return`, and that is handed to ``part_returned``, which the composition root
@@ -21,13 +29,18 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from celery import signals
+from celery import signals, states
 from celery.backends.asynchronous import AsyncBackendMixin
-from celery.backends.base import BaseKeyValueStoreBackend
+from celery.backends.base import (
+    COMPRESSED_PAYLOAD_MAGIC,
+    BaseKeyValueStoreBackend,
+    compress_payload,
+)
 from celery.exceptions import BackendStoreError
-from kombu.utils.encoding import bytes_to_str
+from kombu.exceptions import EncodeError
+from kombu.utils.encoding import bytes_to_str, ensure_bytes
 
-from omx_tasks.errors import OmxError, UnavailableError
+from omx_tasks.errors import ConfigurationError, OmxError, UnavailableError
 from omx_tasks.results.consumer import ResultConsumer
 from omx_tasks.store.address import Address
 from omx_tasks.store.client import Store, StoreError
@@ -45,7 +58,15 @@ CHORD_REMEMBERED = 3600
 #: Seconds that the end of a worker process waits for the confirmation of its last results.
 LAST_ANSWERS = 5.0
 
+TIMEOUT = 30.0
+RESULT_SIZE_LIMIT = 64 * 1024 * 1024
+RESULT_COMPRESSION_THRESHOLD = 1024
+
 PartReturned = Callable[[Any, str, Any], None]
+
+
+class ResultTooLargeError(EncodeError):
+    """A result has more bytes than one may have; its task failed because of that."""
 
 
 class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
@@ -54,6 +75,7 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
     ResultConsumer = ResultConsumer
     supports_autoexpire = True
     supports_native_join = True
+    supports_result_compression = True
     persistent = True
     implements_incr = True
     #: Called once for each finished operation that went through Celery's tracer; set by ``omx_tasks.celery``.
@@ -62,9 +84,14 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
     def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
         super().__init__(app=app, url=url, **kwargs)
         self.thread_safe = True  # one listener for all threads
-        self.address = Address.parse(url or "")
-        self.store = Store(self.address)
+        options = self.app.conf.result_backend_transport_options
+        self.address = Address.parse(url or "", options)
+        self.store = Store(self.address, timeout=_positive(options, "timeout", TIMEOUT))
         self._sender = Sender(self.store, self._lost)
+        self.size_limit = _positive(options, "result_size_limit", RESULT_SIZE_LIMIT)
+        self.compression_threshold = _positive(
+            options, "result_compression_threshold", RESULT_COMPRESSION_THRESHOLD
+        )
         self._counting = threading.local()
         self.result_consumer = self.ResultConsumer(
             self, self.app, self.accept, self._pending_results, self._pending_messages
@@ -123,9 +150,19 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         else:
             self.store.command(name, "PERSIST", name)
 
+    def encode(self, data: Any) -> Any:
+        """Return a value as it is stored; see the module for what is compressed."""
+        _, _, payload = self._encode(data)
+        success = isinstance(data, dict) and data.get("status") == states.SUCCESS
+        if self.compression and success and len(payload) > self.compression_threshold:
+            return compress_payload(payload, self.compression)
+        return payload
+
     def _tell(self, key: Any, value: Any, *, keep_success: bool, confirm: bool = True) -> None:
-        name = bytes_to_str(key)
-        arguments = (value, int(self.expires or 0), int(keep_success))
+        name, value = bytes_to_str(key), ensure_bytes(value)
+        if too_large := self._too_large(value):
+            raise too_large
+        arguments = (value, int(self.expires or 0), int(keep_success), COMPRESSED_PAYLOAD_MAGIC)
         call = Call(script("tell_1"), (name, name), arguments)
         if not confirm:
             self._sender.send(call)
@@ -150,6 +187,16 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         task = self.app.tasks.get(request.task)
         return task is None or bool(task.acks_late)
 
+    def _too_large(self, value: bytes) -> ResultTooLargeError | None:
+        size = len(value)
+        if size <= self.size_limit:
+            return None
+        return ResultTooLargeError(
+            f"a result of {size:,} bytes is more than the {self.size_limit:,.0f} that one may have: keep such data "
+            "elsewhere and return where it is, set result_compression, or raise result_size_limit in "
+            "result_backend_transport_options"
+        )
+
     def _store_result(
         self,
         task_id: str,
@@ -163,9 +210,15 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
             result=result, state=state, traceback=traceback, request=request
         )
         meta["task_id"] = bytes_to_str(task_id)
+        value = ensure_bytes(self.encode(meta))
+        if state in self.EXCEPTION_STATES and (too_large := self._too_large(value)):
+            # To raise it would leave no result at all: it is what is stored.
+            value = self.encode(
+                {**meta, "result": self.prepare_exception(too_large), "traceback": None}
+            )
         self._tell(
             self.get_key_for_task(task_id),
-            self.encode(meta),
+            value,
             keep_success=True,
             confirm=self._hangs_on(request),
         )
@@ -190,3 +243,13 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Whether storing may be tried again: every script here comes to the same when it runs twice."""
         return isinstance(exc, UnavailableError)
+
+
+def _positive(options: Any, name: str, default: float) -> float:
+    """Return a number of the transport options."""
+    value = options.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise ConfigurationError(
+            f"result_backend_transport_options: {name}={value!r} is no number above 0."
+        )
+    return value

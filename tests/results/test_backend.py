@@ -51,6 +51,31 @@ def test_many_results_are_read_in_the_order_asked(app: Any) -> None:
     assert [got[name]["result"] for name in names] == list(range(50))
 
 
+def test_a_thousand_results_are_read_and_those_that_are_missing_are_not_among_them(
+    app: Any,
+) -> None:
+    there = [str(uuid.uuid4()) for _ in range(1000)]
+    missing = [str(uuid.uuid4()) for _ in range(100)]
+    for number, name in enumerate(there):
+        app.backend.store_result(name, number, states.SUCCESS)
+    got = dict(app.backend.get_many([*missing, *there], max_iterations=1))
+    assert {name: meta["result"] for name, meta in got.items()} == {
+        name: number for number, name in enumerate(there)
+    }
+    assert app.backend.mget(missing) == [None] * 100
+    assert dict(app.backend.get_many([])) == {}
+
+
+def test_a_forgotten_group_takes_its_members_along(app: Any) -> None:
+    members = [app.AsyncResult(str(uuid.uuid4())) for _ in range(5)]
+    for member in members:
+        app.backend.store_result(member.id, 1, states.SUCCESS)
+    group = GroupResult(str(uuid.uuid4()), members, app=app)
+    group.save(app.backend)
+    group.forget()
+    assert {member.state for member in members} == {"PENDING"}
+
+
 def test_a_forgotten_result_is_gone(app: Any, task_id: str) -> None:
     app.backend.store_result(task_id, 1, states.SUCCESS)
     app.AsyncResult(task_id).forget()
@@ -277,6 +302,32 @@ def test_a_listener_goes_on_after_its_connections_are_killed(
         link._socket.shutdown(2)
     app.backend.store_result(task_id, 1, states.SUCCESS)
     assert result.get(timeout=5) == 1
+
+
+def test_a_result_arrives_whose_connections_the_server_killed_while_somebody_waited(
+    app: Any, task_id: str, until: Until
+) -> None:
+    got: list[Any] = []
+    waiting = threading.Thread(target=lambda: got.append(app.AsyncResult(task_id).get(timeout=20)))
+    app.backend.on_task_call(None, task_id)
+    links = app.backend.result_consumer._listener._links
+    key = app.backend.get_key_for_task(task_id).decode()
+    until(lambda: key in links._confirmed)
+    waiting.start()
+    seen = [_confirmed_link(links, key)]
+    for _ in range(3):  # also the links that are made again
+        killed = app.backend.store.command(key, "CLIENT", "KILL", "TYPE", "pubsub")
+        assert killed >= 1
+        until(lambda: _confirmed_link(links, key) not in (None, *seen))
+        seen.append(_confirmed_link(links, key))
+    app.backend.store.command(key, "CLIENT", "KILL", "TYPE", "pubsub")
+    app.backend.store_result(task_id, "after all", states.SUCCESS)  # perhaps nobody hears it
+    waiting.join(20)
+    assert got == ["after all"]
+
+
+def _confirmed_link(links: Any, key: str) -> Any:
+    return links._subscribed.get(key) if key in links._confirmed else None
 
 
 # --- chords: the count of parts ---------------------------------------------------------------------
