@@ -10,12 +10,9 @@ mends itself. Whoever has been let in before goes on trying, since users are als
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 KEYS = ("~omx:*", "~celery-task-meta-*", "~celery-taskset-meta-*", "~chord-unlock-*")
 CHANNELS = tuple("&" + pattern[1:] for pattern in KEYS)
-CONNECTION = ("+hello", "+ping", "+time", "+asking", "+cluster|slots")
+CONNECTION = ("+ping", "+time", "+asking", "+cluster|slots")
 SCRIPTS = ("+eval", "+evalsha", "+pubsub|shardnumsub", "+spublish", "+ssubscribe", "+sunsubscribe")
 DATA = ("+@string", "+@hash", "+@set", "+@sortedset", "+@stream")
 KEYSPACE = ("+del", "+exists", "+expire", "+pexpire", "+persist")
@@ -29,17 +26,17 @@ def refusal(code: str, username: str | None) -> str | None:
         return f"the password of user {user} is wrong, or that user is disabled; see user:password@ in the address"
     if code == "NOAUTH":
         return "it asks for a user and password; write user:password@ in front of the first host"
-    if code == "NOPERM":
-        return missing_right("HELLO", username)
     return None
 
 
-def missing_right(what: str, username: str | None = None) -> str:
+def missing_right(what: str) -> str:
     """Return what to do about something that the user may not do."""
-    user = f"user {username or 'default'!r}" if username is not None else "this user"
-    return f"{user} may not {what}; grant it (`ACL SETUSER`), as omx_tasks.store.access.RULE does"
+    return f"this user may not {what}; grant what omx_tasks.store.access.RULE has (`ACL SETUSER`)"
 
 
-def denied(command: Sequence[Any], key: str) -> str:
-    """Return the words for a command that was refused with NOPERM: Redis 7.0 names neither command nor key."""
-    return missing_right(f"use {command[0]} on {key!r}, or what that does there")
+def denied(answer: str) -> bool:
+    """Whether an error answer is about a missing right, also inside a script (Redis 7.0, then Valkey)."""
+    return answer.startswith("NOPERM") or any(
+        words in answer
+        for words in ("The user executing the script can't", "ACL failure in script")
+    )

@@ -165,7 +165,7 @@ class Links:
     def _denied(self, channel: str, error: Any) -> None:
         if error.code == "NOPERM" and channel not in self._complained:
             self._complained.add(channel)
-            logger.error("%s", access.denied(("SSUBSCRIBE",), channel))
+            logger.error("%s", access.missing_right(f"use SSUBSCRIBE on {channel!r}"))
         self._refused(channel)
 
     def _refused(self, channel: str) -> None:

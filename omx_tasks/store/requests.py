@@ -61,10 +61,10 @@ class Request:
 
     def _explained(self, reply: ReplyError) -> ReplyError:
         """Add to a missing right what was to be done: servers name neither the script nor the key."""
-        if reply.code != "NOPERM" and "ACL failure" not in str(reply):
+        if not access.denied(str(reply)):
             return reply
-        command = (self.call.script.name,) if self.call else self.command
-        return ReplyError(f"{reply} ({access.denied(command, self.key)})")
+        what = f"run all of {self.call.script.name}" if self.call else f"use {self.command[0]}"
+        return ReplyError(f"{reply} ({access.missing_right(f'{what} on {self.key!r}')})")
 
     @property
     def lost(self) -> bool:

@@ -97,8 +97,7 @@ class Topology:
             link.close()
         if isinstance(table, ReplyError):
             if table.code == "NOPERM":
-                right = access.missing_right("use CLUSTER SLOTS", self._address.username)
-                raise ConfigurationError(f"{node}: {right}.")
+                raise ConfigurationError(f"{node}: {access.missing_right('use CLUSTER SLOTS')}.")
             raise LinkError(f"{node}: {table} (is it a Redis Cluster?)")
         if not table:
             raise LinkError(f"{node}: serves no slots (is the cluster formed?)")

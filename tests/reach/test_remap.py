@@ -179,3 +179,29 @@ def _announce(forwarded: Forwarded, announced: list[int], until: Until) -> None:
     for port, other in zip(forwarded.nodes.ports, announced, strict=True):
         forwarded.announce(port, other)
     until(lambda: _tables_are_about(forwarded, announced))
+
+
+@pytest.mark.parametrize("endpoints", ["unknown-endpoint", "hostname"])
+def test_nodes_that_announce_no_address_or_a_name_are_reached(
+    tmp_path: Path, endpoints: str
+) -> None:
+    settings = [
+        "--cluster-preferred-endpoint-type",
+        endpoints,
+        "--cluster-announce-hostname",
+        "localhost",
+    ]
+    nodes = ServerNodes(tmp_path, settings=settings)
+    try:
+        store = Store(f"rediscluster://{HOST}:{nodes.ports[0]}", timeout=10)
+        names = [f"slots-{i}" for i in range(50)]
+        store.commands([(name, ("SET", name, name)) for name in names])
+        assert sorted(node.port for node in store.topology.masters) == nodes.ports
+        right = store.topology.owner(slot_of("k"))
+        wrong = next(node for node in store.topology.masters if node != right)
+        store.topology._owners[slot_of("k")] = wrong
+        assert store.command("k", "SET", "k", "1") == b"OK"
+        assert store.topology.owner(slot_of("k")) == right
+        store.close()
+    finally:
+        nodes.stop()

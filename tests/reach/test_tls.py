@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,8 +12,10 @@ from server_nodes import ServerNodes
 from task_worker import TaskWorker
 
 from omx_tasks.errors import ConfigurationError, OmxError
-from omx_tasks.store.address import Address
+from omx_tasks.store.address import Address, Node
 from omx_tasks.store.client import Store
+
+Until = Callable[..., None]
 
 
 def _url(nodes: ServerNodes, **options: str) -> str:
@@ -112,6 +114,44 @@ def test_a_certificate_for_another_host_is_refused_unless_names_are_not_checked(
         store.close()
     finally:
         _present(tls_cluster, certificates, "server")
+
+
+def test_a_certificate_for_a_name_is_verified_where_the_cluster_announces_names(
+    tls_cluster: ServerNodes, certificates: Certificates, until: Until
+) -> None:
+    certificates.issue("named", "DNS:localhost")
+    _present(tls_cluster, certificates, "named")
+    try:
+        _announce(tls_cluster, "hostname", "localhost")
+        url = f"redisclusters://localhost:{tls_cluster.ports[0]}?ssl_ca_certs={certificates.file('ca.pem')}"
+        store = Store(url, timeout=10)
+        until(lambda: _masters(store) == {Node("localhost", port) for port in tls_cluster.ports})
+        store.commands([(f"k{i}", ("SET", f"k{i}", i)) for i in range(20)])
+        store.close()
+    finally:
+        _announce(tls_cluster, "ip", "")
+        _present(tls_cluster, certificates, "server")
+
+
+def _masters(store: Store) -> set[Node]:
+    store.ping(5)
+    return set(store.topology.masters)
+
+
+def _announce(nodes: ServerNodes, kind: str, hostname: str) -> None:
+    nodes.everywhere("CONFIG", "SET", "cluster-announce-hostname", hostname)
+    nodes.everywhere("CONFIG", "SET", "cluster-preferred-endpoint-type", kind)
+
+
+def test_a_client_certificate_of_another_authority_is_told(
+    tls_cluster: ServerNodes, ca: str, tmp_path: Path
+) -> None:
+    other = Certificates(tmp_path / "other")
+    other.issue("stranger")
+    own = {"ssl_certfile": other.file("stranger.pem"), "ssl_keyfile": other.file("stranger.key")}
+    assert "does not accept the certificate in ssl_certfile" in _refusal(
+        _url(tls_cluster, ssl_ca_certs=ca, **own)
+    )
 
 
 def _present(nodes: ServerNodes, certificates: Certificates, name: str) -> None:
