@@ -1,8 +1,8 @@
 """TLS to the nodes: what is believed, and in plain words why a handshake failed.
 
 A certificate is verified, against the system's authorities or the given one, and must be for the host that is
-connected to: with ``address_remap`` that is the address after it. The files are read for each link, so that a
-renewed certificate is used from the next link on.
+connected to: with ``address_remap`` that is the address after it. A file that has changed is read again for the next
+link, so that certificates can be renewed while agents run.
 """
 
 from __future__ import annotations
@@ -10,10 +10,15 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
 
 from omx_tasks.errors import ConfigurationError
 from omx_tasks.store.address import Address
 from omx_tasks.store.node import Node
+from omx_tasks.store.options import Options
+
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 #: OpenSSL's numbers for a certificate that is for another host name or another address.
 _OTHER_HOST = frozenset({62, 64})
@@ -26,6 +31,20 @@ _PROBE = 1.0
 def context(address: Address) -> ssl.SSLContext:
     """Return the context for links to this address; raises `ConfigurationError` naming a faulty file."""
     option = address.option
+    files = [option[name] for name in _FILES if name in option]
+    return _context(address.options, tuple(_changed(file) for file in files))
+
+
+def _changed(file: str) -> int:
+    """Return when a file changed last; 0 where it is not there, which is told when it is read."""
+    with suppress(OSError):
+        return Path(file).stat().st_mtime_ns
+    return 0
+
+
+@lru_cache(maxsize=8)
+def _context(options: Options, _versions: tuple[int, ...]) -> ssl.SSLContext:
+    option = dict(options)
     authorities = option.get("ssl_ca_certs")
     try:
         made = ssl.create_default_context(cafile=authorities)

@@ -21,9 +21,9 @@ HERE = Path(__file__).parent
 class TaskWorker:
     """Started by ``with``; the log is read when something fails."""
 
-    def __init__(self, url: str, log: Path, **conf: Any) -> None:
+    def __init__(self, url: str, log: Path, *, pool: str = "threads", **conf: Any) -> None:
         register()
-        self.log = log
+        self.log, self._pool = log, pool
         self.queue = f"reach-{uuid.uuid4().hex[:12]}"
         self._conf = {
             "broker_url": url, "result_backend": url, "task_default_queue": self.queue,
@@ -35,7 +35,7 @@ class TaskWorker:
 
     def __enter__(self) -> TaskWorker:
         command = [
-            sys.executable, "-m", "celery", "-A", "reach_app", "worker", "-P", "threads", "-c", "2",
+            sys.executable, "-m", "celery", "-A", "reach_app", "worker", "-P", self._pool, "-c", "2",
             "-n", f"{self.queue}@test", "-l", "info",
         ]  # fmt: skip
         with self.log.open("ab") as log:

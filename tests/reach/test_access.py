@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from celery import chord, states
 from server_nodes import ServerNodes
 from task_worker import HERE, TaskWorker
 
+from omx_tasks.agents.registry import agents
 from omx_tasks.broker import queues
 from omx_tasks.cluster.binary import find_server
 from omx_tasks.errors import ConfigurationError
@@ -94,6 +97,42 @@ def test_the_rule_allows_every_command_of_every_script(user: User) -> None:
         commands |= {call.split("'")[0] for call in calls}
     assert len(commands) > 20
     assert [name for name in sorted(commands) if not _may(user, name)] == []
+
+
+GRAPH = """
+name: two
+operations:
+  - {id: a, server: time, tool: get_current_time, arguments: {timezone: UTC}}
+  - {id: b, server: time, tool: get_current_time, arguments: {timezone: UTC}, needs: [a]}
+"""
+
+
+def test_a_graph_runs_under_the_rule(tmp_path: Path, until: Until) -> None:
+    nodes = ServerNodes(tmp_path / "nodes")
+    nodes.everywhere("ACL", "SETUSER", "ann", "on", ">" + SECRET, *access.RULE)
+    url = f"rediscluster://ann:{quote(SECRET, safe='')}@{nodes.hosts}"
+    (tmp_path / "two.yaml").write_text(GRAPH)
+    server = {"command": sys.executable, "args": ["-m", "mcp_server_time"]}
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {"time": server}}))
+    environ = {**os.environ, "OMX_BROKER_URL": url}
+    command = [sys.executable, "-m", "celery", "-A", "omx_tasks", "worker"]
+    log = (tmp_path / "log").open("wb")
+    agent = subprocess.Popen(command, env=environ, cwd=tmp_path, stdout=log, stderr=log)
+    store = Store(url, timeout=10)
+    try:
+        until(lambda: agents(store), 30)
+        run = [sys.executable, "-m", "omx_tasks.cli.main", "run", "two.yaml"]
+        done = subprocess.run(
+            run, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert nodes.everywhere("ACL", "LOG") == [[], [], []]
+    finally:
+        agent.terminate()
+        agent.wait(20)
+        log.close()
+        store.close()
+        nodes.stop()
 
 
 def _may(user: User, command: str) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from celery import chord
 from certificates import Certificates
 from server_nodes import ServerNodes
 from task_worker import TaskWorker
@@ -36,12 +38,15 @@ def _refusal(address: Address | str) -> str:
     return str(error.value)
 
 
-def test_a_worker_runs_a_task_on_a_cluster_that_speaks_tls(
-    tls_cluster: ServerNodes, ca: str, tmp_path: Path
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_worker_runs_tasks_on_a_cluster_that_speaks_tls(
+    tls_cluster: ServerNodes, ca: str, tmp_path: Path, pool: str
 ) -> None:
-    with TaskWorker(_url(tls_cluster, ssl_ca_certs=ca), tmp_path / "log") as worker:
+    with TaskWorker(_url(tls_cluster, ssl_ca_certs=ca), tmp_path / "log", pool=pool) as worker:
         assert worker.call("add", 1, 2) == 3
-        assert worker.call("letters", 300_000) == "x" * 300_000
+        assert worker.call("letters", 5_000_000) == "x" * 5_000_000
+        header = [worker.task("add", i, i) for i in range(20)]
+        assert chord(header)(worker.task("total")).get(timeout=20) == 380
 
 
 def test_the_options_of_tls_can_stand_in_the_transport_options(
@@ -141,6 +146,22 @@ def _masters(store: Store) -> set[Node]:
 def _announce(nodes: ServerNodes, kind: str, hostname: str) -> None:
     nodes.everywhere("CONFIG", "SET", "cluster-announce-hostname", hostname)
     nodes.everywhere("CONFIG", "SET", "cluster-preferred-endpoint-type", kind)
+
+
+@pytest.mark.usefixtures("client_certificates_needed")
+def test_a_certificate_that_is_renewed_is_used_for_the_next_link(
+    tls_cluster: ServerNodes, ca: str, certificates: Certificates, tmp_path: Path
+) -> None:
+    other = Certificates(tmp_path / "other")
+    other.issue("own")
+    own = {"ssl_certfile": other.file("own.pem"), "ssl_keyfile": other.file("own.key")}
+    url = _url(tls_cluster, ssl_ca_certs=ca, **own)
+    assert "does not accept the certificate in ssl_certfile" in _refusal(url)
+    for kind in ("pem", "key"):
+        shutil.copyfile(certificates.file(f"client.{kind}"), other.file(f"own.{kind}"))
+    store = Store(url, timeout=10)
+    assert store.command("missing", "GET", "missing") is None
+    store.close()
 
 
 def test_a_client_certificate_of_another_authority_is_told(
