@@ -312,8 +312,8 @@ def test_a_result_arrives_whose_connections_the_server_killed_while_somebody_wai
     app.backend.on_task_call(None, task_id)
     links = app.backend.result_consumer._listener._links
     key = app.backend.get_key_for_task(task_id).decode()
-    until(lambda: key in links._confirmed)
     waiting.start()
+    until(lambda: key in links._confirmed)
     seen = [_confirmed_link(links, key)]
     for _ in range(3):  # also the links that are made again
         killed = app.backend.store.command(key, "CLIENT", "KILL", "TYPE", "pubsub")
