@@ -1,15 +1,14 @@
 """Celery's result backend ``rediscluster://``.
 
 A result is one key; storing it and telling who waits is one script, which also keeps a stored success from being
-overwritten by a repeated delivery. Whoever waits hears it through the `Listener` thread.
+overwritten by a repeated delivery. Whoever waits hears it through the `Listener`.
 
 With Celery's ``result_compression`` (``gzip``, ``bzip2`` …) the values of successes are compressed where they
 are not small, and only of successes: so the script knows one without reading it. Every process reads both forms,
 whatever its own setting is. A result that is too large even so makes its task fail with a `ResultTooLargeError`.
 
-``result_backend_transport_options``, next to those of an address (``store/options.py``): ``timeout``, seconds that one
-request may take; ``result_size_limit``, bytes that one result may have as stored; ``result_compression_threshold``,
-bytes above which a success is compressed.
+``result_backend_transport_options`` holds the `Limits` and, if they are not in the URL, the options of the address
+(``store/options.py``).
 
 The backend is also where an operation of a graph is finished whose task did not come to its own end in one of Celery's
 pools (prefork, threads, solo): it was revoked, or its worker died. The operation's message carries a marker as its
@@ -37,11 +36,11 @@ from celery.backends.base import (
     compress_payload,
 )
 from celery.exceptions import BackendStoreError
-from kombu.exceptions import EncodeError
 from kombu.utils.encoding import bytes_to_str, ensure_bytes
 
-from omx_tasks.errors import ConfigurationError, OmxError, UnavailableError
+from omx_tasks.errors import OmxError, UnavailableError
 from omx_tasks.results.consumer import ResultConsumer
+from omx_tasks.results.limits import Limits
 from omx_tasks.store.address import Address
 from omx_tasks.store.client import Store, StoreError
 from omx_tasks.store.scripts import Call, script
@@ -58,15 +57,7 @@ CHORD_REMEMBERED = 3600
 #: Seconds that the end of a worker process waits for the confirmation of its last results.
 LAST_ANSWERS = 5.0
 
-TIMEOUT = 30.0
-RESULT_SIZE_LIMIT = 64 * 1024 * 1024
-RESULT_COMPRESSION_THRESHOLD = 1024
-
 PartReturned = Callable[[Any, str, Any], None]
-
-
-class ResultTooLargeError(EncodeError):
-    """A result has more bytes than one may have; its task failed because of that."""
 
 
 class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
@@ -86,12 +77,9 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         self.thread_safe = True  # one listener for all threads
         options = self.app.conf.result_backend_transport_options
         self.address = Address.parse(url or "", options)
-        self.store = Store(self.address, timeout=_positive(options, "timeout", TIMEOUT))
+        self.limits = Limits.of(options)
+        self.store = Store(self.address, timeout=self.limits.timeout)
         self._sender = Sender(self.store, self._lost)
-        self.size_limit = _positive(options, "result_size_limit", RESULT_SIZE_LIMIT)
-        self.compression_threshold = _positive(
-            options, "result_compression_threshold", RESULT_COMPRESSION_THRESHOLD
-        )
         self._counting = threading.local()
         self.result_consumer = self.ResultConsumer(
             self, self.app, self.accept, self._pending_results, self._pending_messages
@@ -154,13 +142,13 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         """Return a value as it is stored; see the module for what is compressed."""
         _, _, payload = self._encode(data)
         success = isinstance(data, dict) and data.get("status") == states.SUCCESS
-        if self.compression and success and len(payload) > self.compression_threshold:
+        if self.compression and success and len(payload) > self.limits.result_compression_threshold:
             return compress_payload(payload, self.compression)
         return payload
 
     def _tell(self, key: Any, value: Any, *, keep_success: bool, confirm: bool = True) -> None:
         name, value = bytes_to_str(key), ensure_bytes(value)
-        if too_large := self._too_large(value):
+        if too_large := self.limits.too_large(value):
             raise too_large
         arguments = (value, int(self.expires or 0), int(keep_success), COMPRESSED_PAYLOAD_MAGIC)
         call = Call(script("tell_1"), (name, name), arguments)
@@ -187,16 +175,6 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         task = self.app.tasks.get(request.task)
         return task is None or bool(task.acks_late)
 
-    def _too_large(self, value: bytes) -> ResultTooLargeError | None:
-        size = len(value)
-        if size <= self.size_limit:
-            return None
-        return ResultTooLargeError(
-            f"a result of {size:,} bytes is more than the {self.size_limit:,.0f} that one may have: keep such data "
-            "elsewhere and return where it is, set result_compression, or raise result_size_limit in "
-            "result_backend_transport_options"
-        )
-
     def _store_result(
         self,
         task_id: str,
@@ -211,7 +189,7 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         )
         meta["task_id"] = bytes_to_str(task_id)
         value = ensure_bytes(self.encode(meta))
-        if state in self.EXCEPTION_STATES and (too_large := self._too_large(value)):
+        if state in self.EXCEPTION_STATES and (too_large := self.limits.too_large(value)):
             # To raise it would leave no result at all: it is what is stored.
             value = self.encode(
                 {**meta, "result": self.prepare_exception(too_large), "traceback": None}
@@ -243,13 +221,3 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Whether storing may be tried again: every script here comes to the same when it runs twice."""
         return isinstance(exc, UnavailableError)
-
-
-def _positive(options: Any, name: str, default: float) -> float:
-    """Return a number of the transport options."""
-    value = options.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise ConfigurationError(
-            f"result_backend_transport_options: {name}={value!r} is no number above 0."
-        )
-    return value

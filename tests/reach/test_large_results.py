@@ -9,7 +9,7 @@ from celery import chord, group
 from celery.exceptions import ChordError
 from task_worker import TaskWorker
 
-from omx_tasks.results.backend import ResultTooLargeError
+from omx_tasks.results.limits import ResultTooLargeError
 from omx_tasks.store.client import Store
 from omx_tasks.store.topology import slot_of
 

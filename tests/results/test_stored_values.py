@@ -15,7 +15,7 @@ from kombu.exceptions import EncodeError
 
 from omx_tasks.broker.transport import register
 from omx_tasks.errors import ConfigurationError
-from omx_tasks.results.backend import ResultTooLargeError
+from omx_tasks.results.limits import ResultTooLargeError
 
 LARGE = "result " * 10_000
 Make = Callable[..., Any]
