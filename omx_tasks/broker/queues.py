@@ -113,22 +113,29 @@ def stats(queue: str) -> Call:
 
 
 class Stats(NamedTuple):
-    """One queue at one moment: messages waiting per priority, leased, delayed, dead, and its counters."""
+    """One queue at one moment: messages waiting per priority, leased, delayed, dead, and its counters.
+
+    ``oldest`` is how many seconds the longest waiting message of each priority has been there, None where none
+    waits; ``time`` is the server's, in Unix seconds.
+    """
 
     waiting: tuple[int, int, int, int]
     leased: int
     delayed: int
     dead: int
     counters: dict[str, int]
+    oldest: tuple[float | None, ...]
+    time: float
 
 
 def read_stats(answer: Sequence[Any]) -> Stats:
     """Read the answer to `stats`."""
-    p0, p1, p2, p3, leased, delayed, dead, *pairs = answer
-    counters = {
-        name.decode(): int(value) for name, value in zip(pairs[0::2], pairs[1::2], strict=True)
-    }
-    return Stats((p0, p1, p2, p3), leased, delayed, dead, counters)
+    time, *rest = answer
+    ages, (p0, p1, p2, p3), (leased, delayed, dead) = rest[:4], rest[4:8], rest[8:11]
+    names, values = rest[11::2], rest[12::2]
+    counters = {name.decode(): int(value) for name, value in zip(names, values, strict=True)}
+    oldest = tuple(age / 1000 if age >= 0 else None for age in ages)
+    return Stats((p0, p1, p2, p3), leased, delayed, dead, counters, oldest, time / 1000)
 
 
 def _flat(held: Iterable[Held]) -> list[str]:

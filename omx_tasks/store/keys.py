@@ -28,7 +28,10 @@ def messages(queue: str) -> str:
 
 
 def places(queue: str) -> str:
-    """Hash: message id → ``priority|rank|seq|deliveries|token``: where it stands, and whose it is."""
+    """Hash: message id → ``priority|rank|seq|deliveries|token``: where it stands, and whose it is.
+
+    ``seq`` rises from message to message and is the server's time (µs) of publishing, or just ahead of it.
+    """
     return f"omx:{tag(queue)}:places"
 
 

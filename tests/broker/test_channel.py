@@ -471,7 +471,7 @@ def test_deleting_a_queue_that_another_process_declared_removes_it(
     _direct(queue)(connect()).declare()
     Producer(connect()).publish("x", routing_key=queue)
     connect().default_channel.queue_delete(queue)
-    assert _stats(store, queue) == queues.Stats((0, 0, 0, 0), 0, 0, 0, {})
+    assert _stats(store, queue)[:5] == ((0, 0, 0, 0), 0, 0, 0, {})
     assert queue.encode() not in store.command(keys.queue_names(), "SMEMBERS", keys.queue_names())
 
 

@@ -183,7 +183,7 @@ def test_purging_removes_what_waits_and_leaves_what_is_held(bench: Bench) -> Non
     bench.publish("delayed", delay=LONG)
     bench.claim(1, token="t")
     assert bench.store.run(queues.purge(bench.queue)) == 2
-    assert bench.stats == Stats((0, 0, 0, 0), 1, 0, 0, {"seq": 3, "published": 3, "purged": 2})
+    assert bench.stats[:5] == ((0, 0, 0, 0), 1, 0, 0, {"published": 3, "purged": 2})
     assert bench.store.run(queues.ack(bench.queue, [Held("held", "t")])) == [1, 0, 0]
 
 

@@ -6,12 +6,13 @@
 local now = now_ms()
 local was_empty = count_waiting() == 0
 local stored, known = 0, 0
+local seq = nil
 for i = 1, #ARGV, 5 do
   local id, delay = ARGV[i], tonumber(ARGV[i + 3])
   if redis.call('HEXISTS', MESSAGES, id) == 1 or redis.call('ZSCORE', DONE, id) then
     known = known + 1
   else
-    local seq = redis.call('HINCRBY', META, 'seq', 1)
+    seq = (seq or take_numbers(#ARGV / 5)) + 1
     local place = {priority = tonumber(ARGV[i + 1]), rank = ARGV[i + 2],
                    seq = string.format('%016x', seq), deliveries = 0, token = ''}
     redis.call('HSET', MESSAGES, id, ARGV[i + 4])

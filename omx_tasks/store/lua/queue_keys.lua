@@ -3,9 +3,22 @@ local META, MESSAGES, PLACES, LEASES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local DELAYED, DONE, DEAD, BELL = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local WAITING = {[0] = KEYS[9], [1] = KEYS[10], [2] = KEYS[11], [3] = KEYS[12]}
 
-local function now_ms()
+local function now_us()
   local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+local function now_ms()
+  return math.floor(now_us() / 1000)
+end
+
+-- Sequence numbers rise by one at least and are never behind the server's microseconds: a number says when.
+-- Returns the one before the first of `count` new ones.
+local function take_numbers(count)
+  local last = tonumber(redis.call('HGET', META, 'seq') or '0')
+  local before = math.max(last, now_us())
+  redis.call('HSET', META, 'seq', string.format('%.0f', before + count))
+  return before
 end
 
 -- A place is "priority|rank|seq|deliveries|token"; the token is '' while nobody holds the message.

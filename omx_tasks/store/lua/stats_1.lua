@@ -1,11 +1,37 @@
--- Read one queue's lengths and counters at one moment.
+-- Read one queue's lengths, ages and counters at one moment.
 -- KEYS: the queue's. ARGV: none.
--- Returns {P0, P1, P2, P3, leased, delayed, dead, counter, value, counter, value, …}.
+-- Returns {now (ms), oldest of P0, P1, P2, P3 (ms since it was published; -1: none waits),
+-- waiting at P0, P1, P2, P3, leased, delayed, dead, counter, value, counter, value, …}.
+-- Run twice: the same, a little later.
 --@include queue_keys
-local answer = {}
+local now = now_us()
+
+-- Members of one rank stand in the order of their numbers: the first of each rank is its oldest.
+-- Ranks beyond the first MOST of a priority are not looked at, so that a look costs little.
+local MOST = 1000
+local function oldest(key)
+  local found, after = nil, '-inf'
+  for _ = 1, MOST do
+    local head = redis.call('ZRANGEBYSCORE', key, after, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    if not head[1] then break end
+    local number = tonumber(string.sub(head[1], 1, 16), 16)
+    if not found or number < found then found = number end
+    after = '(' .. head[2]
+  end
+  return found and math.max(0, math.floor((now - found) / 1000)) or -1
+end
+
+local answer = {math.floor(now / 1000)}
+for priority = 0, 3 do answer[#answer + 1] = oldest(WAITING[priority]) end
 for priority = 0, 3 do answer[#answer + 1] = redis.call('ZCARD', WAITING[priority]) end
 answer[#answer + 1] = redis.call('ZCARD', LEASES)
 answer[#answer + 1] = redis.call('ZCARD', DELAYED)
 answer[#answer + 1] = redis.call('ZCARD', DEAD)
-for _, field in ipairs(redis.call('HGETALL', META)) do answer[#answer + 1] = field end
+local fields = redis.call('HGETALL', META)
+for i = 1, #fields, 2 do
+  if fields[i] ~= 'seq' and fields[i] ~= 'expires' then
+    answer[#answer + 1] = fields[i]
+    answer[#answer + 1] = fields[i + 1]
+  end
+end
 return answer
