@@ -78,6 +78,7 @@ def configuration() -> dict[str, Any]:
         "broker_transport_options": {
             "lease": round(given.lease * 1000),
             "most_deliveries": given.most_deliveries,
+            "aging": round(given.aging * 1000),
             "timeout": given.request_timeout,
         },
         "broker_connection_retry_on_startup": True,

@@ -43,6 +43,11 @@ class Settings(BaseSettings):
     most_deliveries: int = Field(
         20, ge=0, description="Deliveries after which a message is parked as dead; 0: never"
     )
+    aging: float = Field(
+        60.0,
+        ge=0,
+        description="P3 that waited longer gets one message of eight; 0: none before P0-P2",
+    )
     request_timeout: float = Field(
         30.0, gt=0, description="How long one request to the cluster may take"
     )

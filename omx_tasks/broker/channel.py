@@ -48,7 +48,11 @@ class Channel(virtual.Channel):
     lease = 30_000
     #: Deliveries after which a message that nobody acknowledged goes to the dead ones; 0: never.
     most_deliveries = 20
-    from_transport_options = (*virtual.Channel.from_transport_options, "lease", "most_deliveries")
+    #: Milliseconds of waiting after which P3 gets one message of eight before P0 to P2 are done; 0: never.
+    aging = 60_000
+    from_transport_options = (
+        *virtual.Channel.from_transport_options, "lease", "most_deliveries", "aging",
+    )  # fmt: skip
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
@@ -224,7 +228,14 @@ class Channel(virtual.Channel):
 
     def _get(self, queue: str, **_kwargs: Any) -> dict[str, Any]:
         token = uuid4().hex
-        call = queues.claim(queue, token, most=1, lease=self.lease, deliveries=self.most_deliveries)
+        call = queues.claim(
+            queue,
+            token,
+            most=1,
+            lease=self.lease,
+            deliveries=self.most_deliveries,
+            aging=self.aging,
+        )
         got = queues.claimed(self.store.run(call))
         if not got.deliveries:
             raise virtual.base.Empty

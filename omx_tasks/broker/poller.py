@@ -254,6 +254,7 @@ class Poller:
             most=consumption.most,
             lease=channel.lease,
             deliveries=channel.most_deliveries,
+            aging=channel.aging,
         )
         consumption.link, consumption.hungry = link, False
         self._send(consumption, link, consumption.asked.by_digest())

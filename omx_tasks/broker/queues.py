@@ -68,10 +68,16 @@ def publish(queue: str, postings: Iterable[Posting]) -> Call:
     return Call(script("publish_1"), keys.queue_keys(queue), arguments)
 
 
-def claim(queue: str, token: str, *, most: int, lease: int, deliveries: int = 0) -> Call:
-    """Take up to ``most`` messages for ``lease`` ms; read the answer with `claimed`."""
+def claim(
+    queue: str, token: str, *, most: int, lease: int, deliveries: int = 0, aging: int = 0
+) -> Call:
+    """Take up to ``most`` messages for ``lease`` ms; read the answer with `claimed`.
+
+    One that was delivered ``deliveries`` times (0: no limit) is given to nobody more. While P3 has waited for more
+    than ``aging`` ms (0: never mind) one message of eight is P3's, whatever else waits.
+    """
     names = (*keys.queue_keys(queue), keys.receipt(queue, token))
-    return Call(script("claim_1"), names, (token, most, lease, deliveries))
+    return Call(script("claim_1"), names, (token, most, lease, deliveries, aging))
 
 
 def claimed(answer: Sequence[Any]) -> Claimed:

@@ -30,11 +30,10 @@ class Bench:
         return list(self.store.run(queues.publish(self.queue, postings)))
 
     def claim(
-        self, most: int = 10, *, token: str = "", lease: int = LONG, deliveries: int = 0
+        self, most: int = 10, *, token: str = "", lease: int = LONG, **wishes: int
     ) -> Claimed:
-        call = queues.claim(
-            self.queue, token or uuid.uuid4().hex, most=most, lease=lease, deliveries=deliveries
-        )
+        token = token or uuid.uuid4().hex
+        call = queues.claim(self.queue, token, most=most, lease=lease, **wishes)
         return queues.claimed(self.store.run(call))
 
     def ids(self, most: int = 10, **kwargs: int) -> list[str]:
@@ -238,3 +237,35 @@ def _calls(queue: str) -> dict[str, Call]:
         "purge": queues.purge(queue),
         "delete": queues.delete(queue),
     }
+
+
+def test_p3_that_waited_too_long_gets_one_message_of_eight(bench: Bench, until: Until) -> None:
+    bench.publish(*(f"late-{i}" for i in range(4)), priority=Priority.P3)
+    bench.publish(*(f"now-{i}" for i in range(28)), priority=Priority.P0)
+    until(lambda: (bench.stats.oldest[Priority.P3] or 0) > 0.03)
+    taken = [bench.ids(1, aging=30)[0].partition("-")[0] for _ in range(32)]
+    assert [i for i, kind in enumerate(taken, 1) if kind == "late"] == [8, 16, 24, 32]
+
+
+def test_p3_that_waited_too_long_comes_after_what_is_urgent_in_its_claim(
+    bench: Bench, until: Until
+) -> None:
+    bench.publish("late", "later", priority=Priority.P3)
+    bench.publish(*(f"now-{i}" for i in range(20)), priority=Priority.P0)
+    until(lambda: (bench.stats.oldest[Priority.P3] or 0) > 0.03)
+    assert bench.ids(8, aging=30) == [*(f"now-{i}" for i in range(7)), "late"]
+
+
+@pytest.mark.parametrize("aging", [0, LONG])
+def test_p3_waits_while_it_is_young_or_nothing_ages(bench: Bench, aging: int) -> None:
+    bench.publish("late", priority=Priority.P3)
+    bench.publish(*(f"now-{i}" for i in range(16)), priority=Priority.P0)
+    assert "late" not in bench.ids(16, aging=aging)
+
+
+def test_a_claim_with_an_aged_message_gives_the_same_again(bench: Bench, until: Until) -> None:
+    bench.publish("late", priority=Priority.P3)
+    bench.publish(*(f"now-{i}" for i in range(20)), priority=Priority.P0)
+    until(lambda: (bench.stats.oldest[Priority.P3] or 0) > 0.03)
+    first = bench.claim(8, token="t", aging=30)
+    assert bench.claim(8, token="t", aging=30).deliveries == first.deliveries

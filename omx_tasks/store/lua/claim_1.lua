@@ -1,13 +1,18 @@
 -- Take up to N messages and their leases: P0 first, then the longest remaining path, then first in.
 -- Before that, delayed messages that are due and messages whose lease has ended go back to their places; one that
 -- was delivered too often goes to the dead ones.
--- KEYS: the queue's, then the receipt of this claim. ARGV: token, N, lease (ms), most deliveries (0: no limit).
+-- So that P3 is not starved for ever: while its first message has waited longer than the aging time, one of every
+-- SHARE messages that the queue gives is P3's.
+-- KEYS: the queue's, then the receipt of this claim. ARGV: token, N, lease (ms), most deliveries (0: no limit), aging
+-- time (ms, 0: none).
 -- Returns {left waiting, ms until a delayed message or an ended lease may be claimed (-1: none),
 -- id, deliveries, body, id, deliveries, body, …}.
 -- Run twice with one token: the same messages (those still held), by the receipt.
 --@include queue_keys
 local RECEIPT = KEYS[13]
 local token, wanted, lease, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local aging = tonumber(ARGV[5])
+local SHARE = 8
 local now = now_ms()
 local answer = {0, -1}
 
@@ -58,9 +63,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0,
 end
 
 local ids = {}
-for priority = 0, 3 do
-  if #ids >= wanted then break end
-  local popped = redis.call('ZPOPMIN', WAITING[priority], wanted - #ids)
+
+local function take(priority, count)
+  if count <= 0 then return end
+  local popped = redis.call('ZPOPMIN', WAITING[priority], count)
   for i = 1, #popped, 2 do
     local id = string.sub(popped[i], 17)
     local place = read_place(id)
@@ -74,6 +80,20 @@ for priority = 0, 3 do
     end
   end
 end
+
+-- How many of the messages that are given now are P3's by right; the fractions of former claims count.
+local function aged()
+  if aging == 0 then return 0 end
+  local first = redis.call('ZRANGE', WAITING[3], 0, 0)[1]
+  if not first or tonumber(string.sub(first, 1, 16), 16) / 1000 > now - aging then return 0 end
+  local turn = tonumber(redis.call('HGET', META, 'turn') or '0') + wanted
+  redis.call('HSET', META, 'turn', turn % SHARE)
+  return math.floor(turn / SHARE)
+end
+
+local reserved = aged()
+for priority = 0, 2 do take(priority, wanted - reserved - #ids) end
+take(3, wanted - #ids)
 
 answer[1], answer[2] = count_waiting(), next_due()
 if #ids > 0 then

@@ -29,7 +29,7 @@ answer[#answer + 1] = redis.call('ZCARD', DELAYED)
 answer[#answer + 1] = redis.call('ZCARD', DEAD)
 local fields = redis.call('HGETALL', META)
 for i = 1, #fields, 2 do
-  if fields[i] ~= 'seq' and fields[i] ~= 'expires' then
+  if fields[i] ~= 'seq' and fields[i] ~= 'expires' and fields[i] ~= 'turn' then
     answer[#answer + 1] = fields[i]
     answer[#answer + 1] = fields[i + 1]
   end
