@@ -154,9 +154,13 @@ class Link:
 
     def post(self, command: Command, answer: Answer) -> None:
         """Send one command; ``answer`` is called with its reply by a later `receive`."""
+        self.put(command, answer)
+        self.flush()
+
+    def put(self, command: Command, answer: Answer) -> None:
+        """Have one command sent with the next `flush`."""
         self._expect(answer)
         self._unsent += hiredis.pack_command(command)
-        self.flush()
 
     def _expect(self, answer: Answer | _Confirmation) -> None:
         if not self._answers:

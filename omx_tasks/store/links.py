@@ -132,7 +132,7 @@ class Links:
             slot = self._wanted[channel]
             link = self.of(slot)
             if link is None:
-                self._open(slot)
+                self.open(slot)
             elif self._subscribed.get(channel) is not link:
                 self._subscribe(channel, link)
             else:
@@ -175,7 +175,8 @@ class Links:
         self._confirmed.discard(channel)
         self.refresh()
 
-    def _open(self, slot: int) -> None:
+    def open(self, slot: int) -> None:
+        """Have a link to the master of a slot opened, if nobody has asked for it yet."""
         node = self._store.topology.owner(slot)
         if node is None:
             self.refresh()

@@ -1,0 +1,137 @@
+"""Carries script calls for an asyncio loop without a thread in between.
+
+What one round of the loop has to send leaves together at its end; answers come back as callbacks on the loop. A
+courier costs two changes of threads for each trip, which is more than the trip itself takes::
+
+    send ──► on its way ──► answered, on the loop
+      │          └──► refused, link broken or silent ──┐
+      └──► no link (yet) ──────────────────────────────┴──► the courier's matter ──► answered, on the loop
+
+So the courier, which waits, tries again and gives up in the end, has what goes wrong and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from omx_tasks.store.client import Store
+from omx_tasks.store.courier import Courier
+from omx_tasks.store.link import Link, ReplyError
+from omx_tasks.store.links import Links
+from omx_tasks.store.scripts import Call
+from omx_tasks.store.topology import slot_of
+
+Done = Callable[[Any], None]
+
+#: Seconds between two looks at the links.
+ROUND = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+class Wire:
+    """Lives on one loop: `open`, `send` and `close` are called there, as is each ``done``."""
+
+    def __init__(self, store: Store, courier: Courier) -> None:
+        self._courier = courier
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_its_way: dict[Link, dict[int, tuple[Call, Done]]] = {}
+        self._number = 0
+        self._full: set[Link] = set()
+        self._round: asyncio.TimerHandle | None = None
+        self._links = Links(store, attended=_ignore, heard=_ignore, dropped=self._dropped)
+
+    def __repr__(self) -> str:
+        waiting = sum(len(calls) for calls in self._on_its_way.values())
+        return f"<Wire {self._links} on_its_way={waiting}>"
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to use ``loop``."""
+        self._loop = loop
+        self._links.register(_Hub(loop, self._links.upkeep))
+        self._look()
+
+    def close(self) -> None:
+        """Close the links; what is on its way is handed to the courier."""
+        if self._round is not None:
+            self._round.cancel()
+        for link in list(self._on_its_way):
+            self._dropped(link)
+        self._links.close()
+        self._loop = None
+
+    def send(self, call: Call, done: Done) -> None:
+        """Make a call; ``done`` gets its answer, or an `OmxError`."""
+        slot = slot_of(call.keys[0])
+        link = self._links.of(slot)
+        if link is None:
+            self._links.open(slot)
+            self._carry(call, done)
+            return
+        self._number += 1
+        number = self._number
+        self._on_its_way.setdefault(link, {})[number] = (call, done)
+        if not self._full and self._loop is not None:
+            self._loop.call_soon(self._flush)
+        self._full.add(link)
+        link.put(call.by_digest(), partial(self._answered, link, number))
+
+    def _flush(self) -> None:
+        full, self._full = self._full, set()
+        for link in full:
+            self._links.guard(link, link.flush)
+
+    def _answered(self, link: Link, number: int, reply: Any) -> None:
+        call, done = self._on_its_way[link].pop(number)
+        if isinstance(reply, ReplyError):
+            self._carry(call, done)
+            return
+        try:
+            done(reply)
+        except Exception:  # one sender's fault must not keep the answers of the others
+            logger.exception("an answer could not be told")
+
+    def _dropped(self, link: Link) -> None:
+        for call, done in self._on_its_way.pop(link, {}).values():
+            self._carry(call, done)
+
+    def _carry(self, call: Call, done: Done) -> None:
+        self._courier.send(call, partial(self._carried, done))
+
+    def _carried(self, done: Done, answer: Any) -> None:
+        """Bring the courier's answer to the loop."""
+        try:
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(done, answer)
+        except (AssertionError, RuntimeError):  # the loop has ended: what waits there has, too
+            logger.info("an answer came after the end of its loop")
+
+    def _look(self) -> None:
+        self._links.upkeep()
+        assert self._loop is not None
+        self._round = self._loop.call_later(ROUND, self._look)
+
+
+class _Hub:
+    """What `Links` needs of an event loop; it is looked after as soon as it was woken."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, woken: Callable[[], None]) -> None:
+        self._loop, self._woken = loop, woken
+
+    def add_reader(self, descriptor: int, callback: Callable[..., None], *args: Any) -> None:
+        self._loop.add_reader(descriptor, self._read, callback, *args)
+
+    def remove(self, descriptor: int) -> None:
+        self._loop.remove_reader(descriptor)
+
+    def _read(self, callback: Callable[..., None], *args: Any) -> None:
+        callback(*args)
+        self._woken()
+
+
+def _ignore(*_anything: Any) -> None:
+    return None
