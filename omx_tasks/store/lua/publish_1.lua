@@ -1,31 +1,50 @@
 -- Store messages and ring the queue's bell if it was empty.
--- KEYS: the queue's. ARGV: per message: id, priority (0-3), rank (ms), delay (ms), body.
+-- KEYS: the queue's. ARGV: per message, of which there are at most 1000: id, priority (0-3), rank (ms), delay (ms), body.
 -- Returns {stored, known}: a message whose id is stored, or was acknowledged lately, is known and not stored again.
 -- Run twice: the second run finds every id known.
+-- However many they are, a handful of commands stores them: some for each one would cost twice as much.
 --@include queue_keys
 local now = now_ms()
 local was_empty = count_waiting() == 0
-local stored, known = 0, 0
-local seq = nil
-for i = 1, #ARGV, 5 do
-  local id, delay = ARGV[i], tonumber(ARGV[i + 3])
-  if redis.call('HEXISTS', MESSAGES, id) == 1 or redis.call('ZSCORE', DONE, id) then
-    known = known + 1
-  else
-    seq = (seq or take_numbers(#ARGV / 5)) + 1
-    local place = {priority = tonumber(ARGV[i + 1]), rank = ARGV[i + 2],
-                   seq = string.format('%016x', seq), deliveries = 0, token = ''}
-    redis.call('HSET', MESSAGES, id, ARGV[i + 4])
-    write_place(id, place)
-    if delay > 0 then
-      redis.call('ZADD', DELAYED, now + delay, id)
-    else
-      enqueue(id, place)
-    end
-    stored = stored + 1
+
+local ids, new, seen = {}, {}, {}
+for i = 1, #ARGV, 5 do ids[#ids + 1] = ARGV[i] end
+local places, done = redis.call('HMGET', PLACES, unpack(ids)), redis.call('ZMSCORE', DONE, unpack(ids))
+for n, id in ipairs(ids) do
+  if not (places[n] or done[n] or seen[id]) then
+    new[#new + 1] = 5 * n - 4
+    seen[id] = true
   end
 end
-if stored > 0 then redis.call('HINCRBY', META, 'published', stored) end
-if was_empty and stored > 0 then redis.call('SPUBLISH', BELL, stored) end
+
+local function add(words, first, second)
+  local size = #words
+  words[size + 1], words[size + 2] = first, second
+end
+
+if #new > 0 then
+  local seq = take_numbers(#new)
+  local bodies, texts, delayed, waiting = {}, {}, {}, {[0] = {}, {}, {}, {}}
+  for n, i in ipairs(new) do
+    local id, delay = ARGV[i], tonumber(ARGV[i + 3])
+    local place = {priority = tonumber(ARGV[i + 1]), rank = ARGV[i + 2],
+                   seq = string.format('%016x', seq + n), deliveries = 0, token = ''}
+    add(bodies, id, ARGV[i + 4])
+    add(texts, id, place_text(place))
+    if delay > 0 then
+      add(delayed, now + delay, id)
+    else
+      add(waiting[place.priority], waiting_entry(id, place))
+    end
+  end
+  redis.call('HSET', MESSAGES, unpack(bodies))
+  redis.call('HSET', PLACES, unpack(texts))
+  if #delayed > 0 then redis.call('ZADD', DELAYED, unpack(delayed)) end
+  for priority = 0, 3 do
+    if #waiting[priority] > 0 then redis.call('ZADD', WAITING[priority], unpack(waiting[priority])) end
+  end
+  redis.call('HINCRBY', META, 'published', #new)
+  if was_empty then redis.call('SPUBLISH', BELL, #new) end
+end
 touch()
-return {stored, known}
+return {#new, #ids - #new}

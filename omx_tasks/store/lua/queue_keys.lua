@@ -30,13 +30,21 @@ local function read_place(id)
           deliveries = tonumber(deliveries), token = token}
 end
 
+local function place_text(place)
+  return place.priority .. '|' .. place.rank .. '|' .. place.seq .. '|' .. place.deliveries .. '|' .. place.token
+end
+
 local function write_place(id, place)
-  redis.call('HSET', PLACES, id, place.priority .. '|' .. place.rank .. '|' .. place.seq .. '|'
-    .. place.deliveries .. '|' .. place.token)
+  redis.call('HSET', PLACES, id, place_text(place))
+end
+
+-- What a message is in the line of those that wait: score and member.
+local function waiting_entry(id, place)
+  return -tonumber(place.rank), place.seq .. id
 end
 
 local function enqueue(id, place)
-  redis.call('ZADD', WAITING[place.priority], -tonumber(place.rank), place.seq .. id)
+  redis.call('ZADD', WAITING[place.priority], waiting_entry(id, place))
 end
 
 local function count_waiting()
