@@ -36,9 +36,14 @@ class PublishBatch:
     def publish(self, message: Any, **kwargs: Any) -> Any:
         """Route a message; it is stored by the next flush."""
         result = self.channel.basic_publish(message, batch=self, **kwargs)
-        if self._size >= self.max_size:
+        if self.full:
             self.flush()
         return result
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time for a flush."""
+        return self._size >= self.max_size
 
     def add(self, queue: str, posting: Posting) -> None:
         """Take a message that was routed to a queue."""

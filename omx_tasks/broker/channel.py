@@ -8,8 +8,10 @@ process hears (Celery's remote control and events), and keeps nothing for those 
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from kombu.transport import virtual
@@ -32,6 +34,13 @@ class _Tag(str):
     """A delivery tag that this process gave; kombu's retries pass it again, a forwarded message does not."""
 
     __slots__ = ()
+
+
+class Draft(NamedTuple):
+    """A message as it would have been stored, and the queue to which it was routed."""
+
+    queue: str
+    message: Any
 
 
 class Channel(virtual.Channel):
@@ -62,6 +71,7 @@ class Channel(virtual.Channel):
         self.bindings: Bindings = connection.bindings
         #: When the poller claimed for this channel last (monotonic seconds).
         self.claimed_at = 0.0
+        self._drafts: list[Draft] | None = None
         #: Queue → the fan-out exchange that it is bound to; the same for all channels of a connection.
         self._broadcast_queues: dict[str, str] = connection.broadcast_queues
 
@@ -101,13 +111,25 @@ class Channel(virtual.Channel):
     def _put(
         self, queue: str, message: Any, batch: PublishBatch | None = None, **_kwargs: Any
     ) -> None:
-        """Store one message (when this returns, the cluster has it), or add it to a batch."""
+        """Store one message (when this returns, the cluster has it), or add it to a batch or to the drafts."""
         if self.bindings.lapses(queue) and not self._has_queue(queue):
             self._forget_bindings(queue, message["properties"]["delivery_info"]["exchange"])
+        elif self._drafts is not None:
+            self._drafts.append(Draft(queue, message))
         elif batch is not None:
             batch.add(queue, posting(message))
         else:
             self.store.run(queues.publish(queue, [posting(message)]))
+
+    @contextmanager
+    def drafting(self) -> Iterator[list[Draft]]:
+        """Keep what is published in this block as drafts instead of storing it."""
+        drafts: list[Draft] = []
+        self._drafts = drafts
+        try:
+            yield drafts
+        finally:
+            self._drafts = None
 
     def create_publish_batch(self, max_size: int) -> PublishBatch:
         """Return what gathers a producer's messages until it is flushed."""
@@ -267,11 +289,11 @@ def posting(message: Any) -> Posting:
         body=dumps(message),
         priority=Priority.of(properties.get("priority")),
         rank=int(properties.get("rank") or 0),
-        delay=_delay(headers.get("eta")),
+        delay=delay_until(headers.get("eta")),
     )
 
 
-def _delay(eta: str | None) -> int:
+def delay_until(eta: str | None) -> int:
     """Return milliseconds from now until an ETA (ISO 8601), 0 if there is none or it is past."""
     if not eta:
         return 0

@@ -88,6 +88,13 @@ def test_a_message_published_twice_is_stored_once_also_after_its_ack(bench: Benc
     assert bench.ids() == []
 
 
+def test_what_is_new_among_known_messages_is_stored_once_and_in_its_place(bench: Bench) -> None:
+    bench.publish("a", "b")
+    assert bench.publish("c", "a", "d", "c", "b") == [2, 3]
+    assert bench.publish(*(f"{number:03}" for number in range(1000))) == [1000, 0]
+    assert bench.ids(6) == ["a", "b", "c", "d", "000", "001"]
+
+
 def test_a_message_comes_back_to_its_place_when_its_lease_ends(bench: Bench, until: Until) -> None:
     bench.publish("first", "second", "third")
     bench.claim(1, lease=30)
