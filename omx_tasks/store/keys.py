@@ -6,7 +6,12 @@ them together. The comment behind each function is the Redis type and what is in
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from omx_tasks.priorities import Priority
+
+#: Queues, and runs, whose keys are kept ready: spelling them costs more than all else in making a call.
+KEPT = 1024
 
 
 def tag(word: str) -> str:
@@ -70,6 +75,7 @@ def receipt(queue: str, token: str) -> str:
     return f"omx:{tag(queue)}:receipt:{token}"
 
 
+@lru_cache(KEPT)
 def queue_keys(queue: str) -> tuple[str, ...]:
     """Return the keys that every queue script gets, in the order in which the scripts name them."""
     return (
@@ -169,6 +175,7 @@ def stream(run_id: str) -> str:
     return f"omx:{tag('run:' + run_id)}:stream"
 
 
+@lru_cache(KEPT)
 def run_keys(run_id: str) -> tuple[str, ...]:
     """Return the keys that every run script gets, in the order in which the scripts name them."""
     spellings = (
