@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Mapping
+from typing import ClassVar
 
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.capabilities import Capabilities
@@ -32,6 +33,10 @@ CLOSE = 10.0
 
 class Host:
     """One agent's warm parts. `start` it once, `stop` it once."""
+
+    #: What makes the calls of operations, and what runs them.
+    make_caller: ClassVar[type[Caller]] = Caller
+    make_runner: ClassVar[type[Runner]] = Runner
 
     def __init__(
         self,
@@ -59,11 +64,11 @@ class Host:
             environ=environ,
             log_dir=settings.log_dir,
         )
-        self.runner = Runner(
+        self.runner = self.make_runner(
             agent=name,
             loop=self.loop,
             courier=self._courier,
-            caller=Caller(name, self._pool, servers.servers, settings.output_limit),
+            caller=self.make_caller(name, self._pool, servers.servers, settings.output_limit),
             advance=advance,
             slots=slots,
         )

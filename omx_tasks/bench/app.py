@@ -20,6 +20,8 @@ from omx_tasks.bench.tally import Tally
 from omx_tasks.broker.transport import register
 
 CONFIGURATION, TALLY = "BENCH_CONFIGURATION", "BENCH_TALLY"
+#: Tells an agent not to write the state of runs (`agent`).
+STATELESS = "BENCH_STATELESS"
 NOTHING = "bench.nothing"
 #: What a worker writes to its log when it consumes.
 READY = b"worker is ready.\n"
@@ -51,7 +53,8 @@ def make_app(settings: Mapping[str, Any]) -> Celery:
     return app
 
 
-def _announce(**_kwargs: Any) -> None:
+def announce(**_kwargs: Any) -> None:
+    """Say that this worker consumes."""
     os.write(1, READY)
 
 
@@ -59,4 +62,4 @@ register()
 app = Celery("bench", set_as_current=False)
 app.add_defaults(configuration)
 app.task(nothing, name=NOTHING)
-worker_ready.connect(_announce)
+worker_ready.connect(announce)

@@ -13,14 +13,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from omx_tasks.bench import loads
-from omx_tasks.bench.app import CONFIGURATION, TALLY
+from omx_tasks.bench.app import CONFIGURATION, STATELESS, TALLY
 from omx_tasks.bench.connections import addresses_of, waiting_connections
 from omx_tasks.bench.figures import Figure, Sample, figures
 from omx_tasks.bench.requests import counting_requests
@@ -30,7 +30,9 @@ from omx_tasks.bench.worker import Worker
 
 Say = Callable[[str], None]
 POOLS = {"prefork": 2, "threads": 8}
-APP = "omx_tasks.bench.app"
+#: Slots of the agent: as many operations are claimed at once.
+SLOTS = 64
+APP, AGENT = "omx_tasks.bench.app", "omx_tasks.bench.agent"
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,12 @@ class Bench:
                 if pool == "prefork":
                     got |= self._look(worker)
                 got |= self._drain(pool, worker)
+        if self.side.name == "ours":
+            got["publish_many"] = loads.publish_at_once(
+                self.side, self._queue("many"), self.size.messages
+            )
+            got["messages"] = self._operate("messages", stateless=True)
+            got["operations"] = self._operate("operations")
         return got
 
     def _queue(self, name: str) -> str:
@@ -129,6 +137,12 @@ class Bench:
             if pool == "prefork":
                 got[f"parent_cpu_{kind}"] = drained.cpu * 1e6
         return got
+
+    def _operate(self, kind: str, *, stateless: bool = False) -> float:
+        """Have an agent work off operations that do nothing; returns how many a second."""
+        queue = loads.submit_operations(self.side, f"{self._prefix}-{kind}", self.size.messages)
+        with self._agent(kind, stateless=stateless) as agent:
+            return loads.drain(self.side, agent, self._tally, queue, self.size.messages).rate
 
     def _look(self, worker: Worker) -> dict[str, float]:
         """Measure what needs a worker that is otherwise at rest, beginning with a fresh one."""
@@ -168,19 +182,29 @@ class Bench:
         time.sleep(loads.SETTLE)
         return waiting_connections(self.side, worker)
 
+    def _worker(self, pool: str) -> AbstractContextManager[Worker]:
+        options = ("-P", pool, "-c", str(POOLS[pool]))
+        return self._running(pool, APP, options, {})
+
+    def _agent(self, kind: str, *, stateless: bool) -> AbstractContextManager[Worker]:
+        environ = {"OMX_BROKER_URL": self.side.settings["broker_url"], "OMX_SLOTS": str(SLOTS)}
+        return self._running(kind, AGENT, (), environ | ({STATELESS: "1"} if stateless else {}))
+
     @contextmanager
-    def _worker(self, pool: str) -> Iterator[Worker]:
-        settings = json.dumps(self.side.settings)
+    def _running(
+        self, name: str, app: str, options: tuple[str, ...], environ: dict[str, str]
+    ) -> Iterator[Worker]:
         worker = Worker(
-            name=f"{self._prefix}-{pool}",
-            app=APP,
-            options=("-P", pool, "-c", str(POOLS[pool]), "-Q", self._queue("first")),
+            name=f"{self._prefix}-{name}",
+            app=app,
+            options=(*options, "-Q", self._queue("first")),
             environ={
-                CONFIGURATION: settings,
+                CONFIGURATION: json.dumps(self.side.settings),
                 TALLY: str(self._tally.path),
                 "TMPDIR": str(self._folder),
+                **environ,
             },
-            log=self._folder / f"{self._prefix}-{pool}.log",
+            log=self._folder / f"{self._prefix}-{name}.log",
         )
         try:
             yield worker.start().wait_until_ready()

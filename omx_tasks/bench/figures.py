@@ -29,12 +29,21 @@ class Goal:
 
 @dataclass(frozen=True)
 class Measure:
-    """One line of the table: ``key`` names it in samples and JSON."""
+    """One line of the table: ``key`` names it in samples and JSON.
+
+    ``beside`` is what it is compared with on stock's side, where that is something else: stock's nearest.
+    """
 
     key: str
     title: str
     unit: str
     goal: Goal | None = None
+    beside: str | None = None
+
+    @property
+    def stock_key(self) -> str:
+        """Its name in stock's samples."""
+        return self.beside or self.key
 
 
 FASTER, CHEAPER, FEWER = Goal("≥", 2.5), Goal("≤", 0.4), Goal("≤", 1 / 3)
@@ -44,8 +53,11 @@ MEASURES = (
     Measure("prefork_plain", "prefork -c 2, results off", "tasks/s", FASTER),
     Measure("threads_results", "threads -c 8, results on", "tasks/s", FASTER),
     Measure("threads_plain", "threads -c 8, results off", "tasks/s", FASTER),
+    Measure("messages", "agent, no-op messages", "msg/s", Goal("≥", 6), "threads_plain"),
+    Measure("operations", "agent, no-op operations", "op/s", Goal("≥", 6), "threads_results"),
     Measure("publish_single", "publish, one by one", "msg/s"),
-    Measure("publish_batch", "publish, in batches", "msg/s", Goal("≥", 4)),
+    Measure("publish_batch", "publish, in batches", "msg/s"),
+    Measure("publish_many", "publish, many at once", "msg/s", Goal("≥", 4), "publish_batch"),
     Measure("round_trip_p50", "round trip p50", "ms", Goal("≤", 0.8)),
     Measure("round_trip_p99", "round trip p99", "ms"),
     Measure("parent_cpu_results", "parent CPU, results on", "µs/task", CHEAPER),
@@ -86,14 +98,14 @@ class Figure:
 def figures(pairs: Sequence[tuple[Sample, Sample]]) -> list[Figure]:
     """Return a figure for each measure that every pair ``(stock, ours)`` has."""
     return [
-        _figure(measure, [(stock[measure.key], ours[measure.key]) for stock, ours in pairs])
+        _figure(measure, [(stock[measure.stock_key], ours[measure.key]) for stock, ours in pairs])
         for measure in MEASURES
-        if all(_has(sample, measure) for pair in pairs for sample in pair)
+        if all(_has(stock, measure.stock_key) and _has(ours, measure.key) for stock, ours in pairs)
     ]
 
 
-def _has(sample: Sample, measure: Measure) -> bool:
-    return not math.isnan(sample.get(measure.key, math.nan))
+def _has(sample: Sample, key: str) -> bool:
+    return not math.isnan(sample.get(key, math.nan))
 
 
 def _figure(measure: Measure, values: Sequence[tuple[float, float]]) -> Figure:

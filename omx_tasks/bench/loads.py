@@ -6,6 +6,7 @@ filled before they are worked off, so that no publisher takes processor time fro
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +17,18 @@ from typing import Any
 
 from celery import Celery
 
+from omx_tasks.agents.capabilities import SERVER
 from omx_tasks.bench.app import NOTHING, make_app
 from omx_tasks.bench.sides import Side
 from omx_tasks.bench.tally import Tally
 from omx_tasks.bench.worker import Worker
+from omx_tasks.broker.many import publish_many
+from omx_tasks.broker.routing import queue_of
 from omx_tasks.errors import UnavailableError
+from omx_tasks.graph.model import Graph, Operation
+from omx_tasks.graph.plan import compile_plan
+from omx_tasks.runs.submit import submit
+from omx_tasks.store.client import Store
 
 PAUSE = 0.001
 #: Seconds without a finished task after which a measurement is given up.
@@ -31,6 +39,8 @@ RUN_UP = 0.05
 WARM_UP = 5
 #: Seconds in which a worker does what is left when its queue is empty: last acks, answers, subscriptions.
 SETTLE = 0.4
+#: Seconds for which a run that ended is kept.
+KEEP = 10.0
 
 
 @contextmanager
@@ -67,6 +77,23 @@ def publish_in_batches(side: Side, queue: str, count: int, *, results: bool) -> 
 
         publish()
         return _rate(count - 1, load)
+
+
+def publish_at_once(side: Side, queue: str, count: int) -> float:
+    """Publish messages without a result with one `publish_many`; returns messages a second."""
+    with client(side, results=False) as app:
+        publish = partial(publish_many, app.tasks[NOTHING], queue=queue, ignore_result=True)
+        publish([()])
+        return _rate(count - 1, lambda: publish([()] * (count - 1)))
+
+
+def submit_operations(side: Side, server: str, count: int) -> str:
+    """Submit a run of operations that need nothing but their server; returns their queue."""
+    operations = [Operation(id=f"o{number}", server=server, tool="t") for number in range(count)]
+    plan = compile_plan(Graph(name="bench", operations=operations))
+    with contextlib.closing(Store(side.settings["broker_url"])) as store:
+        submit(store, plan, {}, keep=KEEP)
+    return queue_of([SERVER + server])
 
 
 def _rate(count: int, load: Callable[[], Any]) -> float:

@@ -6,7 +6,7 @@ import click
 from rich.table import Table
 
 from omx_tasks.bench.broker import QUICK, Comparison, Size, compare
-from omx_tasks.bench.figures import Figure
+from omx_tasks.bench.figures import MEASURES, Figure
 from omx_tasks.cli.output import print_json, results, say
 
 
@@ -34,13 +34,24 @@ def broker(pairs: int, quick: bool, as_json: bool) -> None:
 
 def table_of(outcome: Comparison) -> Table:
     """Return the figures as a table, goals beside them."""
-    table = Table(title=f"medians of {outcome.pairs} pairs, {outcome.seconds:.0f} s")
+    title = f"medians of {outcome.pairs} pairs, {outcome.seconds:.0f} s"
+    table = Table(title=title, caption=_beside(outcome))
     table.add_column("")
     for name in ("stock", "ours", "", "ours/stock", "goal"):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for figure in outcome.figures:
         table.add_row(*_row(figure))
     return table
+
+
+def _beside(outcome: Comparison) -> str:
+    """Say where stock's figure is that of something else."""
+    titles = {measure.key: measure.title for measure in MEASURES}
+    return "\n".join(
+        f"{figure.measure.title}: beside stock's {titles[figure.measure.beside]}"
+        for figure in outcome.figures
+        if figure.measure.beside
+    )
 
 
 def _row(figure: Figure) -> list[str]:

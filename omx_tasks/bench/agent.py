@@ -1,0 +1,86 @@
+"""The app of the agent that is measured. All of it is real (queue, claim, strategy, pool, ack), but for the calls: they
+are made to no server, succeed at once and count themselves.
+
+With `STATELESS` in its environment the agent does not write the run's state either: what is left is what any Celery
+worker does for a task without a result.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from celery.signals import worker_ready
+
+from omx_tasks import settings
+from omx_tasks.agents.caller import Caller
+from omx_tasks.agents.host import Host
+from omx_tasks.agents.pool import TaskPool
+from omx_tasks.agents.runner import Runner, Work
+from omx_tasks.bench.app import STATELESS, announce, tally
+from omx_tasks.celery import app, make_store
+from omx_tasks.graph.stored import StoredStep
+from omx_tasks.mcp.config import ServerFile
+from omx_tasks.results.joins import Outcome
+from omx_tasks.runs.dispatch import publish_ready
+
+#: The value of a call that returned nothing.
+NOTHING = '{"text": "", "structured": null, "content": []}'
+
+
+class NoCaller(Caller):
+    """Calls no server."""
+
+    async def call(
+        self,
+        step: StoredStep,  # noqa: ARG002
+        attempt: int,
+        target: str,  # noqa: ARG002
+        arguments: dict[str, Any],  # noqa: ARG002
+    ) -> Outcome:
+        """Succeed at once."""
+        tally().add()
+        now = time.time()
+        return Outcome("succeeded", attempt, self._agent, now, now, None, NOTHING)
+
+
+class NoStateRunner(Runner):
+    """Ends each operation on the loop, as soon as it is there."""
+
+    async def _carry_out(self, work: Work) -> None:
+        tally().add()
+        self._end(work, None, None)
+
+
+class NoServersHost(Host):
+    """A host without servers."""
+
+    make_caller = NoCaller
+
+
+class NoStateHost(NoServersHost):
+    """A host without servers that stores nothing."""
+
+    make_runner = NoStateRunner
+
+
+def make_host(node: str, slots: int) -> Host:
+    """Make the agent's parts."""
+    kind = NoStateHost if STATELESS in os.environ else NoServersHost
+    return kind(
+        name=node,
+        slots=slots,
+        store=make_store(),
+        servers=ServerFile(Path(), {}, ""),
+        settings=settings.current(),
+        advance=publish_ready,
+        environ=os.environ,
+    )
+
+
+TaskPool.make_host = make_host
+worker_ready.connect(announce)
+
+__all__ = ["app"]
