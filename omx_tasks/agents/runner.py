@@ -27,12 +27,13 @@ from typing import Any
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.handover import Handover
 from omx_tasks.agents.plans import Plans
+from omx_tasks.agents.steps import Steps
 from omx_tasks.errors import OmxError, OperationError
 from omx_tasks.graph import references
 from omx_tasks.graph.stored import StoredPlan, StoredStep, item_of
 from omx_tasks.mcp.loop import LoopThread
 from omx_tasks.results import joins
-from omx_tasks.results.joins import Outcome, Start
+from omx_tasks.results.joins import Beginning, Ending, Outcome, Start
 from omx_tasks.store.courier import Courier
 from omx_tasks.store.scripts import Call
 
@@ -105,6 +106,7 @@ class Runner:
         self._caller = caller
         self._advance = advance
         self._slots = asyncio.Semaphore(slots)
+        self._steps = Steps(agent, courier)
         self._handover = Handover(loop)
         self._plans = Plans(lambda run_id: self._ask(joins.read_plan(run_id)))
         self._under_way: set[Work] = set()
@@ -211,9 +213,7 @@ class Runner:
     async def _attempt(self, work: Work) -> Outcome | None:
         plan, step = _known(work)
         run_id, operation, token = work.run_id, work.operation, work.token
-        answer = await self._ask(
-            joins.start(run_id, operation, self._agent, token, step.references)
-        )
+        answer = await self._begun(run_id, Beginning(operation, token, step.references))
         start = joins.started(answer, step.references)
         if start.verdict != "go":
             return None
@@ -235,6 +235,14 @@ class Runner:
         ready = await self._ask(joins.expand(work.run_id, work.operation, items))
         publications = self._advance(work.run_id, plan, [name.decode() for name in ready])
         await asyncio.gather(*map(self._ask, publications))
+
+    def _begun(self, run_id: str, beginning: Beginning) -> Awaitable[Any]:
+        """Say that an operation begins; the answer, or its error, comes back to the loop."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._steps.start(
+            run_id, beginning, lambda answer: self._handover.call(_resolve, future, answer)
+        )
+        return future
 
     def _ask(self, request: Call) -> Awaitable[Any]:
         """Have the courier make a call; the answer, or its error, comes back to the loop."""
@@ -267,8 +275,7 @@ class Runner:
         def published(error: OmxError | None) -> None:
             self._end(work, outcome, error)
 
-        request = joins.finish(work.run_id, work.operation, outcome, goes_on=step.goes_on)
-        self._courier.send(request, finished)
+        self._steps.finish(work.run_id, Ending(work.operation, outcome, step.goes_on), finished)
 
     def _end(self, work: Work, outcome: Outcome | None, error: OmxError | None) -> None:
         try:

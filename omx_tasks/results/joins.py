@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from omx_tasks.graph.plan import Plan
 from omx_tasks.graph.stored import StoredPlan
@@ -74,14 +74,32 @@ def read_plan(run_id: str) -> Call:
     return Call(script("read_plan_1"), keys.run_keys(run_id))
 
 
-def start(run_id: str, operation: str, agent: str, token: str, references: Sequence[str]) -> Call:
-    """Say that an agent begins; read the answer with `started`. ``token`` names the delivery: each is an attempt."""
-    arguments = (operation, agent, token, *references)
+class Beginning(NamedTuple):
+    """An operation that an agent begins; ``token`` names the delivery: each is an attempt."""
+
+    operation: str
+    token: str
+    references: Sequence[str] = ()
+
+
+class Ending(NamedTuple):
+    """An operation that ended; ``goes_on`` says that its dependents run even when it failed."""
+
+    operation: str
+    outcome: Outcome
+    goes_on: bool
+
+
+def start(run_id: str, agent: str, beginnings: Iterable[Beginning]) -> Call:
+    """Say that an agent begins operations; read the answer's parts, one for each, with `started`."""
+    arguments: list[Any] = [agent]
+    for operation, token, references in beginnings:
+        arguments += (operation, token, len(references), *references)
     return Call(script("start_1"), keys.run_keys(run_id), arguments)
 
 
 def started(answer: Sequence[Any], references: Sequence[str]) -> Start:
-    """Read the answer to `start`."""
+    """Read one operation's part of the answer to `start`."""
     verdict = answer[0].decode()
     if verdict != "go":
         return Start(verdict)
@@ -90,9 +108,12 @@ def started(answer: Sequence[Any], references: Sequence[str]) -> Start:
     return Start(verdict, int(answer[1]), item, values)
 
 
-def finish(run_id: str, operation: str, outcome: Outcome, *, goes_on: bool) -> Call:
-    """Write an outcome; answers the ids that it made ready."""
-    arguments = (operation, outcome.state, int(goes_on), outcome.record(), outcome.output)
+def finish(run_id: str, endings: Iterable[Ending]) -> Call:
+    """Write outcomes; answers for each the ids that it made ready."""
+    arguments: list[Any] = []
+    for operation, outcome, goes_on in endings:
+        record, output = outcome.record(), outcome.output
+        arguments += (operation, outcome.state, int(goes_on), record, output)
     return Call(script("finish_1"), keys.run_keys(run_id), arguments)
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from omx_tasks.errors import NotFoundError
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.results import joins
-from omx_tasks.results.joins import Outcome
+from omx_tasks.results.joins import Ending, Outcome
 from omx_tasks.runs.dispatch import publish_ready
 from omx_tasks.store.client import Store, StoreError
 from omx_tasks.store.link import ReplyError
@@ -42,5 +42,5 @@ def finish_and_advance(
 ) -> None:
     """Write an operation's outcome and publish what it made ready, waiting for both."""
     goes_on = plan.step(operation).goes_on
-    ready = store.run(joins.finish(run_id, operation, outcome, goes_on=goes_on))
+    (ready,) = store.run(joins.finish(run_id, [Ending(operation, outcome, goes_on)]))
     advance(store, run_id, plan, [name.decode() for name in ready])

@@ -31,8 +31,8 @@ class Answers:
     def __init__(self) -> None:
         self.by_script: dict[str, Any] = {
             "read_plan_1": DOCUMENT,
-            "start_1": [b"go", 1, b""],
-            "finish_1": [],
+            "start_1": [[b"go", 1, b""]],
+            "finish_1": [[]],
             "publish_1": [1, 0],
         }
         self.asked: list[str] = []
@@ -149,7 +149,7 @@ def test_a_plan_that_cannot_be_read_sends_the_message_back(
 def test_when_what_follows_cannot_be_published_the_message_goes_back(
     runner: Runner, answers: Answers, advance: list[Any]
 ) -> None:
-    answers.by_script["finish_1"] = [b"unheard_of"]
+    answers.by_script["finish_1"] = [[b"unheard_of"]]
     advance.append(KeyError("unheard_of"))
     with pytest.raises(OmxError, match="internal"):
         runner.run("run", "a")

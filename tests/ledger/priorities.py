@@ -72,7 +72,9 @@ def flood(folder: Path, side: Side, app: Celery, count: int, trips: int) -> None
         [entry for entry in entries if entry.number < count or entry.number in numbers[2]], sent
     )
     print(f"P0 round trip, idle:                {_percentiles(idle)}")
-    print(f"P0 round trip, {count} P3 paused:     {_percentiles(paused)}, {_compared(paused, idle)}")
+    print(
+        f"P0 round trip, {count} P3 paused:     {_percentiles(paused)}, {_compared(paused, idle)}"
+    )
     print(
         f"P0 round trip, {count} P3 drained:    {_percentiles(flooded)}, {_compared(flooded, idle)}"
     )

@@ -12,7 +12,7 @@ from omx_tasks.graph.model import Operation
 from omx_tasks.graph.plan import Plan
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.results import joins
-from omx_tasks.results.joins import Outcome, Start
+from omx_tasks.results.joins import Beginning, Ending, Outcome, Start
 from omx_tasks.runs.submit import new_run_id
 from omx_tasks.runs.view import RunView, read
 from omx_tasks.store import keys
@@ -47,15 +47,15 @@ class Driven:
     def start(self, name: str, token: str | None = None) -> Start:
         references = StoredPlan.of(self.plan, {}).step(name).references
         token = token or f"token-{next(_tokens)}"
-        return joins.started(
-            self.call(joins.start(self.id, name, "agent", token, references)), references
-        )
+        (answer,) = self.call(joins.start(self.id, "agent", [Beginning(name, token, references)]))
+        return joins.started(answer, references)
 
     def finish(self, name: str, state: str = "succeeded", **value: Any) -> list[str]:
         error = None if state == "succeeded" else {"kind": "tool", "message": f"{name} {state}"}
         outcome = Outcome(state, 1, "agent", 1.0, 2.0, error, json.dumps(value) if value else "")
         goes_on = StoredPlan.of(self.plan, {}).step(name).goes_on
-        return names(self.call(joins.finish(self.id, name, outcome, goes_on=goes_on)))
+        (ready,) = self.call(joins.finish(self.id, [Ending(name, outcome, goes_on)]))
+        return names(ready)
 
     def do(self, name: str, state: str = "succeeded", **value: Any) -> list[str]:
         assert self.start(name).verdict == "go"

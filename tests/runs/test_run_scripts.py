@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from driven import Drive, Driven, operation
+from driven import Drive, Driven, names, operation
 
+from omx_tasks.results import joins
+from omx_tasks.results.joins import Beginning, Ending, Outcome
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
@@ -126,3 +128,32 @@ def test_a_finished_run_goes_as_a_whole(drive: Drive, store: Store) -> None:
     run.do("a", text="1")
     times = [store.command(key, "TTL", key) for key in keys.run_keys(run.id)]
     assert all(left == -2 or 0 < left <= 60 for left in times)
+
+
+def test_what_begins_and_ends_together_comes_to_the_same_as_one_by_one(drive: Drive) -> None:
+    run = drive(
+        operation("a"), operation("b"), operation("c", on_failure="continue"),
+        operation("join", ["a", "b", "c"]), operation("alone", ["b"]),
+    )  # fmt: skip
+    run.do("b")
+    beginnings = [Beginning(name, f"token of {name}") for name in ("a", "b", "c", "a")]
+    answers = [
+        joins.started(answer, ()) for answer in run.call(joins.start(run.id, "x", beginnings))
+    ]
+    assert [(answer.verdict, answer.attempt) for answer in answers] == [
+        ("go", 1), ("over", 0), ("go", 1), ("go", 1),
+    ]  # fmt: skip
+
+    endings = [
+        Ending("a", Outcome("succeeded"), goes_on=False),
+        Ending("b", Outcome("failed"), goes_on=False),
+        Ending("c", Outcome("failed"), goes_on=True),
+    ]
+    ready = run.call(joins.finish(run.id, endings))
+    assert [names(part) for part in ready] == [[], ["alone"], ["join"]]
+    assert run.states() == {
+        "a": "succeeded", "b": "succeeded", "c": "failed", "join": "waiting", "alone": "waiting",
+    }  # fmt: skip
+    assert run.call(joins.finish("none", endings)) == [[], [], []]
+    nowhere = run.call(joins.start("none", "x", beginnings[:2]))
+    assert [joins.started(answer, ()).verdict for answer in nowhere] == ["gone", "gone"]

@@ -1,54 +1,66 @@
--- An agent is about to do an operation: may it, and with which outputs of earlier ones?
--- KEYS: the run's. ARGV: operation, agent, a token of this delivery, then the operations it refers to.
--- Returns {'go', attempt, item or '', value, value, …}, one value a reference: {'one', state, output, record} or
--- {'each', state, output, record, state, output, record, …} for a foreach; or {'over', state} when the operation or
--- its run is over; or {'gone'} when there is no such run.
--- Run twice with one token: 'go' again, with the same number of the attempt.
+-- An agent is about to do operations of a run: may it, and with which outputs of earlier ones?
+-- KEYS: the run's. ARGV: agent, then per operation: operation, a token of this delivery, how many operations it refers
+-- to, and those.
+-- Returns an answer for each: {'go', attempt, item or '', value, value, …}, one value a reference: {'one', state,
+-- output, record} or {'each', state, output, record, state, output, record, …} for a foreach; or {'over', state} when
+-- the operation or its run is over; or {'gone'} when there is no such run.
+-- Run twice with the same tokens: 'go' again, with the same numbers of the attempts.
 --@include run_keys
-if redis.call('EXISTS', RUN) == 0 then return {'gone'} end
-local operation, token = ARGV[1], ARGV[3]
-if is_over(operation) then return {'over', redis.call('HGET', STATES, operation)} end
-
-local last_attempt, last_token = string.match(redis.call('HGET', REMAINING, operation .. ':attempt') or '0 ', '^(%d+) (.*)$')
-local repeated = last_token == token
+local agent = ARGV[1]
+local exists = redis.call('EXISTS', RUN) == 1
 local run_state = redis.call('HGET', RUN, 'state')
-if run_state ~= 'running' then
-  if is_running(operation) then
-    local state = repeated and 'cancelled' or 'unknown'
-    redis.call('HSET', STATES, operation, state)
-    tell(operation, state, '')
-    let_go()
-  end
-  return {'over', run_state}
-end
-
-local attempt = tonumber(last_attempt)
-redis.call('ZADD', OUTBOX, seconds() * 1000, operation)
-if not repeated then
-  attempt = attempt + 1
-  redis.call('HSET', REMAINING, operation .. ':attempt', attempt .. ' ' .. token)
-  redis.call('HSET', STATES, operation, 'running')
-  tell(operation, 'running', ARGV[2])
-end
 
 local function value(id)
   return redis.call('HGET', STATES, id) or '', redis.call('HGET', OUTPUTS, id) or '',
     redis.call('HGET', RECORDS, id) or ''
 end
 
-local item = string.find(operation, '[', 1, true) and redis.call('HGET', ITEMS, operation) or ''
-local answer = {'go', attempt, item}
-for i = 4, #ARGV do
-  local count = redis.call('HGET', ITEMS, ARGV[i])
-  local values = {count and 'each' or 'one'}
-  if count then
-    for index = 0, tonumber(count) - 1 do
-      local state, output, record = value(ARGV[i] .. '[' .. index .. ']')
-      values[#values + 1], values[#values + 2], values[#values + 3] = state, output, record
-    end
-  else
-    values[2], values[3], values[4] = value(ARGV[i])
+local function values_of(reference)
+  local count = redis.call('HGET', ITEMS, reference)
+  if not count then return {'one', value(reference)} end
+  local values = {'each'}
+  for index = 0, tonumber(count) - 1 do
+    local state, output, record = value(reference .. '[' .. index .. ']')
+    values[#values + 1], values[#values + 2], values[#values + 3] = state, output, record
   end
-  answer[#answer + 1] = values
+  return values
 end
-return answer
+
+local function start(operation, token, first, last)
+  if not exists then return {'gone'} end
+  if is_over(operation) then return {'over', redis.call('HGET', STATES, operation)} end
+
+  local earlier = redis.call('HGET', REMAINING, operation .. ':attempt') or '0 '
+  local last_attempt, last_token = string.match(earlier, '^(%d+) (.*)$')
+  local repeated = last_token == token
+  if run_state ~= 'running' then
+    if is_running(operation) then
+      local state = repeated and 'cancelled' or 'unknown'
+      redis.call('HSET', STATES, operation, state)
+      tell(operation, state, '')
+      let_go()
+    end
+    return {'over', run_state}
+  end
+
+  local attempt = tonumber(last_attempt)
+  redis.call('ZADD', OUTBOX, seconds() * 1000, operation)
+  if not repeated then
+    attempt = attempt + 1
+    redis.call('HSET', REMAINING, operation .. ':attempt', attempt .. ' ' .. token)
+    redis.call('HSET', STATES, operation, 'running')
+    tell(operation, 'running', agent)
+  end
+  local item = string.find(operation, '[', 1, true) and redis.call('HGET', ITEMS, operation) or ''
+  local answer = {'go', attempt, item}
+  for i = first, last do answer[#answer + 1] = values_of(ARGV[i]) end
+  return answer
+end
+
+local answers, i = {}, 2
+while ARGV[i] do
+  local last = i + 2 + tonumber(ARGV[i + 2])
+  answers[#answers + 1] = start(ARGV[i], ARGV[i + 1], i + 3, last)
+  i = last + 1
+end
+return answers
