@@ -18,8 +18,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import threading
-import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -61,7 +61,7 @@ class Work:
     def __init__(self, runner: Runner, run_id: str, operation: str, done: Done) -> None:
         self.run_id = run_id
         self.operation = operation
-        self.token = uuid.uuid4().hex
+        self.token = secrets.token_hex(16)
         self.plan: StoredPlan | None = None
         self.task: asyncio.Task[None] | None = None
         self.revoked = False

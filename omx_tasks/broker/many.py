@@ -46,7 +46,8 @@ def publish_many(
 
     ``calls`` are `TaskCall` or tuples ``(args, kwargs)``; ``options`` are those of ``apply_async``, for all of them.
     A task that is known here only by its name is given as that, with the ``app``. ``app.AsyncResult(id)`` gets a
-    result. When this raises, some of the messages may be stored.
+    result. Like ``apply_async`` this raises kombu's `OperationalError` when there is no cluster; some of the messages
+    may be stored then.
     """
     if app is None:
         if isinstance(task, str):
@@ -54,7 +55,7 @@ def publish_many(
                 f"publish_many({task!r}, …) needs an app to publish by name: pass app=…"
             )
         app = task.app
-    with app.producer_or_acquire(producer) as held:
+    with app.producer_or_acquire(producer) as held, held.connection._reraise_as_library_errors():
         mailing = _Mailing(app, task, held, options)
         wanted = (TaskCall(*call) for call in calls)
         if mailing.is_uniform():

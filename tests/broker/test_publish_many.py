@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from celery import Celery, Task, signals
 from kombu import Exchange, Queue
+from kombu.exceptions import OperationalError
 
 from omx_tasks.broker import queues
 from omx_tasks.broker.form import Form, blank, quoted
@@ -309,6 +310,18 @@ def test_other_transports_get_their_messages_one_by_one(queue: str) -> None:
         with app.connection_for_read() as connection:
             simple = connection.SimpleQueue(queue)
             assert [simple.get(timeout=1).headers["id"] for _ in CALLS] == ids
+
+
+def test_without_a_cluster_the_error_is_that_of_apply_async() -> None:
+    with Celery("lost", broker="rediscluster://127.0.0.1:1", set_as_current=False) as app:
+        app.conf.broker_transport_options = {"timeout": 0.1}
+        app.conf.task_publish_retry = False
+        app.conf.broker_connection_timeout = 0.2
+        task = app.task(_add, name="add")
+        with pytest.raises(OperationalError):
+            task.apply_async()
+        with pytest.raises(OperationalError):
+            publish_many(task, CALLS)
 
 
 def test_a_form_takes_any_text_as_it_is() -> None:
