@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: What a channel without a prefetch limit takes at most in one claim.
 UNLIMITED = 64
+#: Messages that one script settles at most: a server does nothing else meanwhile.
+MOST = 500
 
 
 class Leases:
@@ -118,11 +120,13 @@ class Leases:
     def _pending(self) -> Iterator[tuple[Call, Done | None]]:
         with self._lock:
             acks, self._acks = self._acks, defaultdict(list)
-        for (outcome, queue), held in acks.items():
-            if outcome == "released":
-                yield queues.release(queue, held), _report
-            else:
-                yield queues.ack(queue, held, outcome=outcome), _report_ack
+        for (outcome, queue), all_held in acks.items():
+            for first in range(0, len(all_held), MOST):
+                held = all_held[first : first + MOST]
+                if outcome == "released":
+                    yield queues.release(queue, held), _report
+                else:
+                    yield queues.ack(queue, held, outcome=outcome), _report_ack
 
     def renewals(self) -> Iterator[tuple[Call, Done | None]]:
         """Make the calls that extend every lease."""

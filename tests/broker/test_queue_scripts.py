@@ -276,3 +276,18 @@ def test_a_claim_with_an_aged_message_gives_the_same_again(bench: Bench, until: 
     until(lambda: (bench.stats.oldest[Priority.P3] or 0) > 0.03)
     first = bench.claim(8, token="t", aging=30)
     assert bench.claim(8, token="t", aging=30).deliveries == first.deliveries
+
+
+def test_a_message_that_is_named_twice_in_an_ack_is_counted_once(bench: Bench) -> None:
+    bench.publish("a", "b")
+    bench.claim(token="t")
+    held = [Held("a", "t"), Held("a", "t"), Held("b", "t")]
+    assert bench.store.run(queues.ack(bench.queue, held)) == [2, 1, 0]
+    assert bench.stats.counters["acked"] == 2
+
+
+def test_no_more_than_a_thousand_messages_are_claimed_at_once(bench: Bench) -> None:
+    for first in range(0, 1500, 500):
+        bench.publish(*(str(number) for number in range(first, first + 500)))
+    got = bench.claim(2000)
+    assert (len(got.deliveries), got.left) == (1000, 500)

@@ -22,12 +22,15 @@ local function take_numbers(count)
 end
 
 -- A place is "priority|rank|seq|deliveries|token"; the token is '' while nobody holds the message.
-local function read_place(id)
-  local text = redis.call('HGET', PLACES, id)
+local function parse_place(text)
   if not text then return nil end
   local priority, rank, seq, deliveries, token = string.match(text, '^(%d)|([^|]*)|(%x+)|(%d+)|(.*)$')
   return {priority = tonumber(priority), rank = rank, seq = seq,
           deliveries = tonumber(deliveries), token = token}
+end
+
+local function read_place(id)
+  return parse_place(redis.call('HGET', PLACES, id))
 end
 
 local function place_text(place)
