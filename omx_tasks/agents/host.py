@@ -86,6 +86,11 @@ class Host:
         self._report(self.loop.run(self._pool.warm()))
         self.heartbeat.start()
 
+    def resize(self, slots: int) -> None:
+        """Run more or fewer operations at once from now on."""
+        self._slots = slots
+        self.runner.resize(slots)
+
     def stop(self, timeout: float) -> None:
         """Let what runs end (for ``timeout`` seconds), carry the last answers, close the sessions."""
         self.runner.drain(timeout)
