@@ -32,7 +32,7 @@ def touch(path: str) -> None:
         file.write("touched\n")
 
 
-@shared_task(acks_late=True)  # type: ignore[untyped-decorator]
+@shared_task(acks_late=True, reject_on_worker_lost=True)  # type: ignore[untyped-decorator]
 def die(path: str) -> None:
     """End the process as a crash would, after a line that says so."""
     touch(path)
