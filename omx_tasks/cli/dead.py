@@ -42,7 +42,10 @@ def dead() -> None:
 @click.argument("queue", required=False)
 @json_option
 def list_dead(queue: str | None, as_json: bool) -> None:
-    """List the dead messages of one queue or of all, the longest dead first."""
+    """List dead messages, of one queue or all.
+
+    The longest dead come first.
+    """
     found = list(_find(existing_store(), queue))
     if as_json:
         print_json([_as_json(message) for message in found])
@@ -75,7 +78,10 @@ def show(message_id: str, as_json: bool) -> None:
 @_queue_option
 @json_option
 def replay(ids: tuple[str, ...], queue: str | None, as_json: bool) -> None:
-    """Put dead messages back to their places, counted anew; all of a queue with only --queue."""
+    """Put dead messages back to their places.
+
+    Their deliveries are counted anew. Without an ID, with --queue: all of that queue.
+    """
     _act(audit.replay, "put back", ids, queue, as_json)
 
 
@@ -84,7 +90,10 @@ def replay(ids: tuple[str, ...], queue: str | None, as_json: bool) -> None:
 @_queue_option
 @json_option
 def drop(ids: tuple[str, ...], queue: str | None, as_json: bool) -> None:
-    """Remove dead messages for good; all of a queue with only --queue."""
+    """Remove dead messages for good.
+
+    Without an ID, with --queue: all of that queue.
+    """
     _act(audit.drop, "dropped", ids, queue, as_json)
 
 
