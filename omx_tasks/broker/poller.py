@@ -280,7 +280,7 @@ class Poller:
                 self._hand_over(consumption, delivery)
             except BaseException:
                 for rest in got.deliveries[position + 1 :]:
-                    consumption.channel.qos.reject(rest.id, requeue=True)
+                    consumption.channel.qos.give_back(rest.id)
                 raise
 
     def _plan_next(self, consumption: Consumption, got: Claimed) -> None:
@@ -313,10 +313,16 @@ class Poller:
         """Deliver a message that is held; give it back if its consumer was cancelled meanwhile."""
         qos, queue = consumption.channel.qos, consumption.queue
         if self._consumptions.get(keys.bell(queue)) is not consumption:
-            qos.reject(delivery.id, requeue=True)
+            qos.give_back(delivery.id)
+            return
+        try:
+            message = readable(delivery)
+        except (ValueError, LookupError, TypeError) as error:
+            logger.error("message %s of %s cannot be read: %r", delivery.id, queue, error)
+            qos.reject(delivery.id, requeue=True)  # after so many deliveries it is among the dead
             return
         self._delivered += 1
-        self._deliver(readable(delivery), queue)
+        self._deliver(message, queue)
         if consumption.no_ack:
             qos.ack(delivery.id)
 

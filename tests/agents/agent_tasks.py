@@ -6,8 +6,10 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 from celery import shared_task
+from celery.worker.control import control_command
 
 
 @shared_task(acks_late=True)  # type: ignore[untyped-decorator]
@@ -37,3 +39,21 @@ def die(path: str) -> None:
     """End the process as a crash would, after a line that says so."""
     touch(path)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@shared_task(acks_late=True)  # type: ignore[untyped-decorator]
+def note_and_pass(path: str, gate: str) -> str:
+    """Write down that it runs, then wait until there is a file ``gate``."""
+    touch(path)
+    return str(pass_gate(gate))
+
+
+@control_command()  # type: ignore[untyped-decorator]
+def lose_connection(state: Any) -> dict[str, str]:
+    """Have the worker's event loop meet an error of its connection to the broker."""
+
+    def lose() -> None:
+        raise ConnectionError("the connection is lost, as asked")
+
+    state.consumer.call_soon(lose)
+    return {"ok": "it will be lost"}

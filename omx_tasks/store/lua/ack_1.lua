@@ -7,6 +7,7 @@ local now = now_ms()
 local outcome = ARGV[1]
 local ids, finished, seen, repeated, fenced = {}, {}, {}, 0, 0
 for i = 2, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+if #ids == 0 then return {0, 0, 0} end
 for i, text in ipairs(redis.call('HMGET', PLACES, unpack(ids))) do
   local place = parse_place(text)
   if not place or seen[ids[i]] then
@@ -20,7 +21,7 @@ for i, text in ipairs(redis.call('HMGET', PLACES, unpack(ids))) do
 end
 if #finished > 0 then
   local done = {}
-  for i, id in ipairs(finished) do done[2 * i - 1], done[2 * i] = now, id end
+  for _, id in ipairs(finished) do add(done, now, id) end
   redis.call('HDEL', MESSAGES, unpack(finished))
   redis.call('HDEL', PLACES, unpack(finished))
   redis.call('ZREM', LEASES, unpack(finished))

@@ -76,20 +76,28 @@ local function take(priority, count)
   for i = 1, #popped, 2 do ids[#ids + 1] = string.sub(popped[i], 17) end
 end
 
--- Lease all that was taken with a handful of commands.
+-- Lease all that was taken with a handful of commands; what was delivered too often already is dead.
 local function lease_and_give()
-  local deliveries, texts, leases = {}, {}, {}
+  local given, deliveries, texts, leases, dead = {}, {}, {}, {}, {}
   for i, text in ipairs(redis.call('HMGET', PLACES, unpack(ids))) do
     local place = parse_place(text)
-    place.token = token
-    place.deliveries = place.deliveries + 1
-    deliveries[i] = place.deliveries
-    texts[2 * i - 1], texts[2 * i] = ids[i], place_text(place)
-    leases[2 * i - 1], leases[2 * i] = now + lease, ids[i]
+    if place and most > 0 and place.deliveries >= most then
+      add(dead, now, ids[i])
+    elseif place then
+      place.token = token
+      place.deliveries = place.deliveries + 1
+      given[#given + 1] = ids[i]
+      deliveries[#deliveries + 1] = place.deliveries
+      add(texts, ids[i], place_text(place))
+      add(leases, now + lease, ids[i])
+    end
   end
+  ids = given
+  if #dead > 0 then redis.call('ZADD', DEAD, unpack(dead)) end
+  if #given == 0 then return end
   redis.call('HSET', PLACES, unpack(texts))
   redis.call('ZADD', LEASES, unpack(leases))
-  give(ids, deliveries)
+  give(given, deliveries)
 end
 
 -- How many of the messages that are given now are P3's by right; the fractions of former claims count.

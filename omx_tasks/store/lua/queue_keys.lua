@@ -41,6 +41,11 @@ local function write_place(id, place)
   redis.call('HSET', PLACES, id, place_text(place))
 end
 
+local function add(words, first, second)
+  local size = #words
+  words[size + 1], words[size + 2] = first, second
+end
+
 -- What a message is in the line of those that wait: score and member.
 local function waiting_entry(id, place)
   return -tonumber(place.rank), place.seq .. id
