@@ -18,6 +18,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from omx_tasks.errors import OperationError
@@ -65,21 +66,23 @@ class Caller:
         tries = 0
         while True:
             tries += 1
-            began = time.time()
+            asked = began = time.time()
             try:
                 session = await self._sessions.get(step.server)
+                began = time.time()
                 harmless = self._is_harmless(step, session)
                 if attempt > 1 and not harmless:
                     raise OperationError("connection", INTERRUPTED)
-                began = time.time()
                 kind = cast("Kind", step.kind)
                 value = await call(session, kind, target, arguments, timeout=step.timeout)
-                return self._succeeded(value, attempt + tries - 1, began)
+                outcome = self._succeeded(value, attempt + tries - 1, began)
+                return replace(outcome, cold=began - asked)
             except OperationError as error:
                 lost = error.kind in LOST_ANSWER
                 if not (lost and harmless and tries <= step.retries):
                     state = "unknown" if lost and not harmless else "failed"
-                    return self._ended(state, attempt + tries - 1, began, error)
+                    outcome = self._ended(state, attempt + tries - 1, began, error)
+                    return replace(outcome, cold=began - asked)
             await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1)))
 
     def _succeeded(self, value: dict[str, Any], attempts: int, began: float) -> Outcome:

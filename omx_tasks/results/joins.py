@@ -23,7 +23,10 @@ OVER = frozenset({"succeeded", "failed", "unknown", "skipped", "cancelled"})
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one operation ended. Times are Unix seconds of the MCP call itself, ``output`` is its value as JSON."""
+    """How one operation ended. Times are Unix seconds of the MCP call itself, ``output`` is its value as JSON.
+
+    ``cold`` is the seconds for which the call waited until its server's session was open.
+    """
 
     state: str
     attempts: int = 0
@@ -32,10 +35,11 @@ class Outcome:
     finished: float | None = None
     error: dict[str, str] | None = None
     output: str = ""
+    cold: float = 0.0
 
     def record(self) -> str:
         """Return all but state and output, as JSON."""
-        fields = ("attempts", "agent", "started", "finished", "error")
+        fields = ("attempts", "agent", "started", "finished", "error", "cold")
         return json.dumps({name: getattr(self, name) for name in fields})
 
 
