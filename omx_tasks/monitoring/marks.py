@@ -37,11 +37,12 @@ class Marks:
             self.ended, self.state, self.place = at, change.state, place
             self.record = json.loads(change.detail) if change.detail else {}
             self.agent = self.record.get("agent") or self.agent
-        elif self.begun is not None and change.detail.isdigit():  # so many items
-            self.expanded = at
-        else:
-            self.begun = at if self.begun is None else self.begun
+        elif change.state == "running" and self.begun is None:
+            self.begun, self.agent = at, change.detail
+        elif change.state == "running" and not change.detail.isdigit():  # another attempt
             self.agent = change.detail
+        elif change.state == "running" and self.expanded is None:  # so many items
+            self.expanded = at
 
     @property
     def worked(self) -> float | None:

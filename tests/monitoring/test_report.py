@@ -127,6 +127,12 @@ def test_attempts_before_the_last_are_retries():
     assert (span.seconds("call"), span.seconds("overhead")) == (about(1.0), about(1.5))
 
 
+def test_what_only_tells_how_far_an_operation_is_changes_nothing():
+    begun, ended = (1, "a", "running", AGENT), (4, "a", "succeeded", done(2, 3))
+    plain = report_of(told(begun, ended), 4)
+    assert report_of(told(begun, (2, "a", "progress", '{"progress": 1}'), ended), 4) == plain
+
+
 def test_a_clock_that_is_ahead_or_behind_does_not_move_a_call_out_of_its_operation():
     for off in (-100.0, 100.0):
         history = told((1, "a", "running", AGENT), (4, "a", "failed", done(2 + off, 3 + off)))
