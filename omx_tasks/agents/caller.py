@@ -68,8 +68,10 @@ class Caller:
             tries += 1
             asked = began = time.time()
             try:
-                session = await self._sessions.get(step.server)
-                began = time.time()
+                session = self._sessions.live(step.server)
+                if session is None:
+                    session = await self._sessions.get(step.server)
+                    began = time.time()
                 harmless = self._is_harmless(step, session)
                 if attempt > 1 and not harmless:
                     raise OperationError("connection", INTERRUPTED)

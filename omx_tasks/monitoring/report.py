@@ -6,12 +6,12 @@ first, and nothing but the calls takes time (see ``graph.schedule``). What a run
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from omx_tasks.agents.registry import AgentRecord
 from omx_tasks.graph.schedule import bound, simulate
+from omx_tasks.graph.stored import item_of
 from omx_tasks.monitoring.marks import Course
 from omx_tasks.monitoring.spans import KINDS, Span, spans_of
 from omx_tasks.runs.history import History
@@ -59,9 +59,10 @@ class Report:
         return {kind: sum(one.seconds(kind) for one in self.spans) for kind in KINDS}
 
     @property
-    def states(self) -> Counter[str]:
-        """How many operations and items ended in which state."""
-        return Counter(span.state for span in self.spans)
+    def failed(self) -> int:
+        """How many operations failed or are unknown; a foreach is one."""
+        wrong = [span.name for span in self.spans if span.state in ("failed", "unknown")]
+        return sum(item_of(name)[1] is None for name in wrong)
 
 
 def report_of(history: History, slots: int | None) -> Report:

@@ -23,9 +23,6 @@ from omx_tasks.runs.history import History
 
 KINDS = ("dependency", "slot", "retries", "cold", "call", "overhead")
 
-#: Seconds from which on waiting for a session is a cold start: one that is open is there in microseconds.
-COLD = 0.001
-
 
 class Segment(NamedTuple):
     """A stretch of an operation's time, in seconds since the run was submitted."""
@@ -102,8 +99,7 @@ def _times(course: Course, marks: Marks, end: float) -> _Times:
         return _Times(ready, begun, begun, begun, ended, ended)
     seconds = min(marks.call, ended - begun)
     called = min(max(begun, marks.started - course.created), ended - seconds)
-    cold = float(marks.record.get("cold", 0.0))
-    opening = max(begun, called - cold) if cold >= COLD else called
+    opening = max(begun, called - float(marks.record.get("cold", 0.0)))
     return _Times(ready, begun, opening, called, called + seconds, ended)
 
 

@@ -67,7 +67,6 @@ def _took(seconds: float) -> str:
 def _figures(report: Report) -> str:
     ratio = "–" if report.ratio is None else f"{report.ratio:.2f}x"
     slots = str(report.slots) if report.slots_known else f"{report.slots} <small>at least</small>"
-    failed = sum(count for state, count in report.states.items() if state in ("failed", "unknown"))
     shown = {
         "achieved": _took(report.seconds),
         "ideal schedule": _took(report.ideal),
@@ -78,7 +77,7 @@ def _figures(report: Report) -> str:
         "operations": f"{report.operations:,}",
         "calls": f"{report.calls:,}",
         "cold starts": f"{report.cold_starts:,}",
-        **({"failed": f"{failed:,}"} if failed else {}),
+        **({"failed": f"{report.failed:,}"} if report.failed else {}),
     }
     return "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in shown.items())
 
@@ -96,8 +95,9 @@ def _sentence(report: Report) -> str:
 
 
 def _bar(report: Report) -> str:
+    whole = sum(report.where.values())
     return "".join(
-        f'<div class="{kind}" style="flex:{seconds:.6f}"></div>'
+        f'<div class="{kind}" style="width:{seconds / whole:.3%}"></div>'
         for kind, seconds in report.where.items()
         if seconds > 0
     )
@@ -109,8 +109,8 @@ def _legend(report: Report) -> str:
 
 
 def _entry(kind: str, report: Report, whole: float) -> str:
-    seconds = report.where.get(kind)
-    share = "" if seconds is None else f" <b>{_took(seconds)}</b> {seconds / whole:.0%}"
+    seconds = report.where.get(kind, 0.0)
+    share = f" <b>{_took(seconds)}</b> {seconds / whole:.0%}" if seconds else ""
     return f'<li><i class="{kind}"></i>{kind}{share} <span>{_MEANINGS[kind]}</span></li>'
 
 

@@ -187,7 +187,8 @@ def test_who_waits_for_a_session_to_open_has_the_seconds_told(fleet: Fleet) -> N
     )
     assert states(view) == dict.fromkeys(("warm", "die", "after"), "succeeded")
     # The call that ended its server was made again, on the session that was opened for it.
-    assert one(view, "die").cold > 10 * max(one(view, "warm").cold, one(view, "after").cold)
+    assert one(view, "die").cold > 0
+    assert (one(view, "warm").cold, one(view, "after").cold) == (0, 0)
 
 
 # --- many -------------------------------------------------------------------------------------------

@@ -330,7 +330,7 @@ function told(parent, tag, text, name) {
 function describe(parent, span) {
   parent.replaceChildren();
   told(parent, "b", span.name);
-  const tries = span.attempts > 1 ? " · attempt " + span.attempts : "";
+  const tries = span.attempts > 1 ? " · " + span.attempts + " attempts" : "";
   told(parent, "div", [span.call, span.state, span.agent].filter(Boolean).join(" · ") + tries
     + (span.critical ? " · on the critical path" : ""));
   const list = told(parent, "ul", "");
