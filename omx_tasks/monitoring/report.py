@@ -92,10 +92,11 @@ def report_of(history: History, slots: int | None) -> Report:
 def slots_for(history: History, records: Sequence[AgentRecord]) -> int | None:
     """Return the slots of the agents that could work on a run, or None where one that did is gone."""
     able = [record for record in records if history.plan.servers.intersection(record.servers)]
-    if not _workers(history) <= {record.name for record in able}:
+    worked = {
+        change.detail
+        for change in history.changes
+        if change.operation and change.state == "running" and not change.detail.isdigit()
+    }
+    if not worked <= {record.name for record in able}:
         return None
     return sum(record.slots for record in able) or None
-
-
-def _workers(history: History) -> set[str]:
-    return {marks.agent for marks in Course(history).marks.values() if marks.agent}
