@@ -20,6 +20,8 @@ from omx_tasks.monitoring.lanes import lanes_of
 from omx_tasks.monitoring.report import Report
 from omx_tasks.monitoring.spans import KINDS
 
+#: The parts of the page's one script, in their order.
+_SCRIPTS = ("rows.js", "drawing.js", "looking.js")
 _MEANINGS = {
     "dependency": "waiting for what it needs",
     "slot": "ready, and no slot was free",
@@ -34,7 +36,7 @@ _IN_SCRIPT = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 def page(report: Report) -> str:
     """Return the HTML of a report."""
-    script = _part("page.js")
+    script = "\n".join(_part(name) for name in _SCRIPTS)
     moment = datetime.fromtimestamp(report.created, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return Template(_part("page.html")).substitute(
         title=escape(f"{report.name}: {report.state} in {_took(report.seconds)}"),
