@@ -17,6 +17,7 @@ from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.capabilities import Capabilities
 from omx_tasks.agents.heartbeat import Heartbeat
 from omx_tasks.agents.runner import Advance, Runner
+from omx_tasks.agents.wire import Wire
 from omx_tasks.errors import OperationError
 from omx_tasks.mcp.config import ServerFile
 from omx_tasks.mcp.loop import LoopThread
@@ -53,6 +54,7 @@ class Host:
         self.capabilities = Capabilities(servers.servers)
         self._store = store
         self._courier = Courier(store, name="runner")
+        self._wire = Wire(store, self._courier)
         self._servers = servers
         self._slots = slots
         self._catalogue: dict[str, str] = {}
@@ -67,7 +69,7 @@ class Host:
         self.runner = self.make_runner(
             agent=name,
             loop=self.loop,
-            courier=self._courier,
+            wire=self._wire,
             caller=self.make_caller(name, self._pool, servers.servers, settings.output_limit),
             advance=advance,
             slots=slots,
@@ -83,6 +85,7 @@ class Host:
         """Open every session, then report as ready."""
         self.loop.start()
         self._courier.start()
+        self.loop.run(self._wire.open())
         self._report(self.loop.run(self._pool.warm()))
         self.heartbeat.start()
 
@@ -95,6 +98,7 @@ class Host:
         """Let what runs end (for ``timeout`` seconds), carry the last answers, close the sessions."""
         self.runner.drain(timeout)
         self.heartbeat.stop()
+        self.loop.run(self._wire.close())
         self._courier.stop()
         try:
             self.loop.run(self._pool.close(), timeout=CLOSE)

@@ -6,8 +6,8 @@
                           └─over──► nothing to do          (foreach: expand instead of call)
     settle:  finish (outcome stored, joins counted) ──► publish what became ready ──► done (the message is acked)
 
-The calls happen on the loop thread of the agent, many at once; what goes to the cluster goes through the courier, so
-that a batch that was claimed together also starts, finishes and publishes together.
+All of this happens on the loop of the agent, many operations at once; a batch that was claimed together also starts,
+finishes and publishes together.
 
 Whatever happens to an operation, ``done`` is told once: a message that nobody answers for would hold its lease and
 its place in the agent for ever.
@@ -20,9 +20,10 @@ import contextlib
 import logging
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from omx_tasks.agents.caller import Caller
@@ -30,13 +31,13 @@ from omx_tasks.agents.handover import Handover
 from omx_tasks.agents.plans import Plans
 from omx_tasks.agents.slots import Slots
 from omx_tasks.agents.steps import Steps
+from omx_tasks.agents.wire import Wire
 from omx_tasks.errors import OmxError, OperationError
 from omx_tasks.graph import references
 from omx_tasks.graph.stored import StoredPlan, StoredStep, item_of
 from omx_tasks.mcp.loop import LoopThread
 from omx_tasks.results import joins
 from omx_tasks.results.joins import Beginning, Ending, Outcome, Start
-from omx_tasks.store.courier import Courier
 from omx_tasks.store.scripts import Call
 
 #: Makes the calls that publish operations which became ready: run id, plan, ids.
@@ -103,17 +104,17 @@ class Runner:
         *,
         agent: str,
         loop: LoopThread,
-        courier: Courier,
+        wire: Wire,
         caller: Caller,
         advance: Advance,
         slots: int,
     ) -> None:
         self._agent = agent
-        self._courier = courier
+        self._wire = wire
         self._caller = caller
         self._advance = advance
         self._slots = Slots(slots)
-        self._steps = Steps(agent, courier)
+        self._steps = Steps(agent, wire)
         self._handover = Handover(loop)
         self._plans = Plans(lambda run_id: self._ask(joins.read_plan(run_id)))
         self._under_way: set[Work] = set()
@@ -135,7 +136,7 @@ class Runner:
         revoked: bool = False,
         limit: float | None = None,
     ) -> Work:
-        """Run an operation; ``done`` is told once, from the loop's or the courier's thread, when all is stored.
+        """Run an operation; ``done`` is told once, on the loop, when all is stored.
 
         One that was revoked is not begun, but cancelled. ``limit`` is how many seconds its call may take at most.
         """
@@ -264,21 +265,17 @@ class Runner:
     def _begun(self, run_id: str, beginning: Beginning) -> Awaitable[Any]:
         """Say that an operation begins; the answer, or its error, comes back to the loop."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._steps.start(
-            run_id, beginning, lambda answer: self._handover.call(_resolve, future, answer)
-        )
+        self._steps.start(run_id, beginning, partial(_resolve, future))
         return future
 
     def _ask(self, request: Call) -> Awaitable[Any]:
-        """Have the courier make a call; the answer, or its error, comes back to the loop."""
+        """Make a call to the cluster."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._courier.send(request, lambda reply: self._handover.call(_resolve, future, reply))
+        self._wire.send(request, partial(_resolve, future))
         return future
 
-    # --- in the courier's thread --------------------------------------------------------------------
-
     def _settle(self, work: Work, outcome: Outcome) -> None:
-        """Finish, then publish, then say done: in the courier's thread, one trip each."""
+        """Finish, then publish, then say done."""
         plan, step = _known(work)
 
         def finished(ready: Any) -> None:
@@ -293,7 +290,7 @@ class Runner:
                 self._end(work, None, OmxError(f"internal error: {error}"))
                 return
             if publications:
-                self._courier.post(lambda: _in_turn(publications, published))
+                self._publish(publications, published)
             else:
                 self._end(work, outcome, None)
 
@@ -301,6 +298,18 @@ class Runner:
             self._end(work, outcome, error)
 
         self._steps.finish(work.run_id, Ending(work.operation, outcome, step.goes_on), finished)
+
+    def _publish(self, calls: Sequence[Call], published: Callable[[OmxError | None], None]) -> None:
+        """Make these calls; ``published`` is told once, with the first error if there was one."""
+        replies: list[Any] = []
+
+        def answered(reply: Any) -> None:
+            replies.append(reply)
+            if len(replies) == len(calls):
+                published(next((reply for reply in replies if isinstance(reply, OmxError)), None))
+
+        for call in calls:
+            self._wire.send(call, answered)
 
     def _end(self, work: Work, outcome: Outcome | None, error: OmxError | None) -> None:
         try:
@@ -333,21 +342,6 @@ def _scope(plan: StoredPlan, operation: str, start: Start) -> dict[str, Any]:
     scope = {"inputs": plan.inputs, **start.values}
     index = item_of(operation)[1]
     return scope if index is None else {**scope, "item": start.item, "index": index}
-
-
-def _in_turn(
-    calls: Sequence[Call], done: Callable[[OmxError | None], None]
-) -> Iterator[tuple[Call, Callable[[Any], None]]]:
-    """Pair calls with answers such that ``done`` is told once, with the first error if there was one."""
-    replies: list[Any] = []
-
-    def answered(reply: Any) -> None:
-        replies.append(reply)
-        if len(replies) == len(calls):
-            done(next((reply for reply in replies if isinstance(reply, OmxError)), None))
-
-    for request in calls:
-        yield request, answered
 
 
 def _cancel(work: Work) -> None:

@@ -1,68 +1,79 @@
-"""Tells the runs' state that operations begin and end: those of one run that meet before a trip, in one script.
+"""Tells the runs' state that operations begin and end: those of one run that meet in one round of the loop together.
 
 What was claimed together starts and finishes together. With a script for each operation, these two would be most of
-what the cluster does for it.
+what the cluster does for it. While a few such calls are under way, what comes next gathers for one of their answers, so
+a busy agent makes few large calls and an idle one makes each at once.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
 
+from omx_tasks.agents.wire import Done, Wire
 from omx_tasks.errors import OmxError
 from omx_tasks.results import joins
 from omx_tasks.results.joins import Beginning, Ending
-from omx_tasks.store.courier import Courier, Done
 from omx_tasks.store.scripts import Call
 
 logger = logging.getLogger(__name__)
 
 #: Operations in one script at most: a server does nothing else meanwhile.
 MOST = 50
+#: Calls under way from which on steps gather for the next answer.
+ENOUGH = 2
 
 _Step = TypeVar("_Step")
 
 
 class _Gathered(Generic[_Step]):
-    """Steps by run, until a trip takes them; each is told its own part of the answer, or the error."""
+    """Steps by run, until they leave; each is told its own part of the answer, or the error."""
 
-    def __init__(self, courier: Courier, call: Callable[[str, Sequence[_Step]], Call]) -> None:
-        self._courier = courier
+    def __init__(self, wire: Wire, call: Callable[[str, Sequence[_Step]], Call]) -> None:
+        self._wire = wire
         self._call = call
-        self._lock = threading.Lock()
         self._waiting: dict[str, list[tuple[_Step, Done]]] = defaultdict(list)
+        self._under_way = 0
 
     def add(self, run_id: str, step: _Step, done: Done) -> None:
-        """Take a step along on the next trip."""
-        with self._lock:
-            first = not self._waiting
-            self._waiting[run_id].append((step, done))
-        if first:
-            self._courier.post(self._parcel)
+        """Take a step along with the next call."""
+        if not self._waiting and self._under_way < ENOUGH:
+            self._wire.soon(self._leave)
+        self._waiting[run_id].append((step, done))
 
-    def _parcel(self) -> Iterator[tuple[Call, Done | None]]:
-        with self._lock:
-            waiting, self._waiting = self._waiting, defaultdict(list)
+    def _leave(self) -> None:
+        waiting, self._waiting = self._waiting, defaultdict(list)
         for run_id, steps in waiting.items():
             for begin in range(0, len(steps), MOST):
                 part = steps[begin : begin + MOST]
-                yield (
-                    self._call(run_id, [step for step, _ in part]),
-                    _distributed([done for _, done in part]),
-                )
+                self._under_way += 1
+                readers = [done for _, done in part]
+                call = self._call(run_id, [step for step, _ in part])
+                self._wire.send(call, partial(self._answered, readers))
+
+    def _answered(self, readers: Sequence[Done], answer: Any) -> None:
+        self._under_way -= 1
+        if self._waiting and self._under_way < ENOUGH:
+            self._wire.soon(self._leave)  # with what follows from these answers
+        parts = [answer] * len(readers) if isinstance(answer, OmxError) else answer
+        for read, part in zip(readers, parts, strict=True):
+            try:
+                read(part)
+            except Exception:  # one reader's fault must not cost the others
+                logger.exception("an answer could not be told")
 
 
 class Steps:
-    """Beginnings and endings of an agent's operations. Thread-safe."""
+    """Beginnings and endings of an agent's operations. Lives on the wire's loop."""
 
-    def __init__(self, agent: str, courier: Courier) -> None:
+    def __init__(self, agent: str, wire: Wire) -> None:
         self._beginnings: _Gathered[Beginning] = _Gathered(
-            courier, lambda run_id, steps: joins.start(run_id, agent, steps)
+            wire, lambda run_id, steps: joins.start(run_id, agent, steps)
         )
-        self._endings: _Gathered[Ending] = _Gathered(courier, joins.finish)
+        self._endings: _Gathered[Ending] = _Gathered(wire, joins.finish)
 
     def start(self, run_id: str, beginning: Beginning, done: Done) -> None:
         """Say that an operation begins; ``done`` gets what `joins.started` reads, or an `OmxError`."""
@@ -71,15 +82,3 @@ class Steps:
     def finish(self, run_id: str, ending: Ending, done: Done) -> None:
         """Write an outcome; ``done`` gets the ids that it made ready, or an `OmxError`."""
         self._endings.add(run_id, ending, done)
-
-
-def _distributed(readers: Sequence[Done]) -> Done:
-    def done(answer: Any) -> None:
-        parts = [answer] * len(readers) if isinstance(answer, OmxError) else answer
-        for read, part in zip(readers, parts, strict=True):
-            try:
-                read(part)
-            except Exception:  # one reader's fault must not cost the others
-                logger.exception("an answer could not be told")
-
-    return done

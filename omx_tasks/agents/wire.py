@@ -49,13 +49,13 @@ class Wire:
         waiting = sum(len(calls) for calls in self._on_its_way.values())
         return f"<Wire {self._links} on_its_way={waiting}>"
 
-    def open(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to use ``loop``."""
-        self._loop = loop
-        self._links.register(_Hub(loop, self._links.upkeep))
+    async def open(self) -> None:
+        """Begin to use this loop."""
+        self._loop = asyncio.get_running_loop()
+        self._links.register(_Hub(self._loop, self._links.upkeep))
         self._look()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the links; what is on its way is handed to the courier."""
         if self._round is not None:
             self._round.cancel()
@@ -79,6 +79,11 @@ class Wire:
             self._loop.call_soon(self._flush)
         self._full.add(link)
         link.put(call.by_digest(), partial(self._answered, link, number))
+
+    def soon(self, act: Callable[[], None]) -> None:
+        """Do something at the end of this round of the loop."""
+        if self._loop is not None:
+            self._loop.call_soon(act)
 
     def _flush(self) -> None:
         full, self._full = self._full, set()
@@ -111,6 +116,7 @@ class Wire:
             logger.info("an answer came after the end of its loop")
 
     def _look(self) -> None:
+        self._links.open_all()
         self._links.upkeep()
         assert self._loop is not None
         self._round = self._loop.call_later(ROUND, self._look)

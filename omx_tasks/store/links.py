@@ -181,9 +181,21 @@ class Links:
         if node is None:
             self.refresh()
         elif node not in self._opening:
-            self._opening.add(node)
-            self._wake_descriptor()  # the link may be there before anybody waits for it
-            self._connector.open(node)
+            self._open_to(node)
+
+    def open_all(self) -> None:
+        """Have a link to each master opened that has none."""
+        masters = self._store.topology.masters
+        if not masters:
+            self.refresh()
+        for node in masters:
+            if node not in self._links and node not in self._opening:
+                self._open_to(node)
+
+    def _open_to(self, node: Node) -> None:
+        self._opening.add(node)
+        self._wake_descriptor()  # the link may be there before anybody waits for it
+        self._connector.open(node)
 
     def _arrived(self, node: Node | None, link: Link | None) -> None:
         """Take what the connector's thread made."""

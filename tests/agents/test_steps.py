@@ -2,50 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from omx_tasks.agents.steps import MOST, Steps
+from omx_tasks.agents.steps import ENOUGH, MOST, Steps
+from omx_tasks.agents.wire import Done, Wire
 from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.graph.plan import compile_plan
 from omx_tasks.graph.stored import StoredPlan
+from omx_tasks.mcp.loop import LoopThread
 from omx_tasks.results import joins
 from omx_tasks.results.joins import Beginning, Ending, Outcome
 from omx_tasks.runs.submit import new_run_id
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store, StoreError
 from omx_tasks.store.courier import Courier
+from omx_tasks.store.scripts import Call
 
+Until = Callable[..., None]
 COUNT = MOST + 10
 
 
-class CountingStore(Store):
+class CountingWire(Wire):
     """Keeps the names of the scripts that were called."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url, timeout=10.0)
+    def __init__(self, store: Store, courier: Courier) -> None:
+        super().__init__(store, courier)
         self.called: list[str] = []
 
-    def try_once(self, requests: Any, deadline: float) -> str | None:
-        self.called += [request.call.script.name for request in requests]
-        return super().try_once(requests, deadline)
+    def send(self, call: Call, done: Done) -> None:
+        self.called.append(call.script.name)
+        super().send(call, done)
+
+
+class Bench:
+    """Steps on a loop of their own."""
+
+    def __init__(self, store: Store) -> None:
+        self.loop = LoopThread()
+        self.loop.start()
+        self.courier = Courier(store).start()
+        self.wire = CountingWire(store, self.courier)
+        self.loop.run(self.wire.open(), timeout=5)
+        self.steps = Steps("agent", self.wire)
+
+    def together(self, act: Callable[[], Any]) -> None:
+        async def call() -> None:
+            act()
+
+        self.loop.run(call(), timeout=5)
+
+    def stop(self) -> None:
+        self.loop.run(self.wire.close(), timeout=5)
+        self.courier.stop()
+        self.loop.stop()
 
 
 @pytest.fixture
-def counting(cluster_url: str) -> Iterator[CountingStore]:
-    with closing(CountingStore(cluster_url)) as store:
-        yield store
-
-
-@pytest.fixture
-def courier(counting: CountingStore) -> Iterator[Courier]:
-    """A courier that has not started yet."""
-    courier = Courier(counting)
-    yield courier
-    courier.stop()
+def bench(store: Store) -> Iterator[Bench]:
+    bench = Bench(store)
+    yield bench
+    bench.stop()
 
 
 @pytest.fixture
@@ -59,50 +78,75 @@ def run_id(store: Store) -> str:
 
 
 def test_steps_of_one_run_go_in_few_scripts_and_each_is_told_its_own_answer(
-    courier: Courier, counting: CountingStore, run_id: str
+    bench: Bench, run_id: str, until: Until
 ) -> None:
-    steps, begun, ended = Steps("agent", courier), dict[int, Any](), dict[int, Any]()
-    for number in range(COUNT):
-        beginning = Beginning(f"o{number}", f"token {number}")
-        steps.start(run_id, beginning, lambda answer, number=number: begun.update({number: answer}))
-    courier.start()
-    assert courier.flush(5)
-    assert [joins.started(begun[number], ()).verdict for number in range(COUNT)] == ["go"] * COUNT
-    assert counting.called == ["start_1", "start_1"]
+    begun, ended = dict[int, Any](), dict[int, Any]()
 
-    courier.stop()
-    counting.called.clear()
-    for number in range(COUNT):
-        ending = Ending(f"o{number}", Outcome("succeeded"), goes_on=False)
-        steps.finish(run_id, ending, lambda ready, number=number: ended.update({number: ready}))
-    courier.start()
-    assert courier.flush(5)
+    def begin() -> None:
+        for number in range(COUNT):
+            beginning = Beginning(f"o{number}", f"token {number}")
+            bench.steps.start(
+                run_id, beginning, lambda answer, number=number: begun.update({number: answer})
+            )
+
+    def end() -> None:
+        for number in range(COUNT):
+            ending = Ending(f"o{number}", Outcome("succeeded"), goes_on=False)
+            bench.steps.finish(
+                run_id, ending, lambda ready, number=number: ended.update({number: ready})
+            )
+
+    bench.together(begin)
+    until(lambda: len(begun) == COUNT)
+    assert [joins.started(begun[number], ()).verdict for number in range(COUNT)] == ["go"] * COUNT
+    bench.together(end)
+    until(lambda: len(ended) == COUNT)
     assert ended == {number: [b"last"] if number == 3 else [] for number in range(COUNT)}
-    assert counting.called[:2] == ["finish_1", "finish_1"]
+    assert bench.wire.called == ["start_1", "start_1", "finish_1", "finish_1"]
+
+
+def test_what_comes_while_enough_is_under_way_gathers_for_the_next_answer(
+    bench: Bench, run_id: str, until: Until
+) -> None:
+    told = list[Any]()
+
+    def one_by_one(number: int = 0) -> None:
+        bench.steps.start(run_id, Beginning(f"o{number}", "token"), told.append)
+        if number + 1 < 20:
+            bench.wire.soon(lambda: one_by_one(number + 1))
+
+    bench.together(one_by_one)
+    until(lambda: len(told) == 20)
+    assert bench.wire.called.count("start_1") <= 20 // ENOUGH
 
 
 def test_one_who_cannot_take_his_answer_does_not_cost_the_others(
-    courier: Courier, run_id: str
+    bench: Bench, run_id: str, until: Until
 ) -> None:
-    steps, told = Steps("agent", courier), list[Any]()
+    told = list[Any]()
 
     def refuse(_answer: Any) -> None:
         raise ConnectionError("the connection is closed")
 
-    steps.start(run_id, Beginning("o0", "token"), refuse)
-    steps.start(run_id, Beginning("o1", "token"), told.append)
-    courier.start()
-    assert courier.flush(5)
+    def begin() -> None:
+        bench.steps.start(run_id, Beginning("o0", "token"), refuse)
+        bench.steps.start(run_id, Beginning("o1", "token"), told.append)
+
+    bench.together(begin)
+    until(lambda: told)
     assert [joins.started(answer, ()).verdict for answer in told] == ["go"]
 
 
-def test_an_error_is_told_to_everybody(courier: Courier, store: Store) -> None:
-    steps, told = Steps("agent", courier), list[Any]()
+def test_an_error_is_told_to_everybody(bench: Bench, store: Store, until: Until) -> None:
+    told = list[Any]()
     damaged = new_run_id()
     key = keys.run_keys(damaged)[0]
     store.command(key, "SET", key, "not a run")
-    for number in range(3):
-        steps.start(damaged, Beginning(f"o{number}", "token"), told.append)
-    courier.start()
-    assert courier.flush(5)
+
+    def begin() -> None:
+        for number in range(3):
+            bench.steps.start(damaged, Beginning(f"o{number}", "token"), told.append)
+
+    bench.together(begin)
+    until(lambda: len(told) == 3)
     assert [type(answer) for answer in told] == [StoreError] * 3

@@ -29,7 +29,7 @@ class Bench:
         self.wire = Wire(store, self.courier)
         self.answers: list[Any] = []
         self.threads: set[str] = set()
-        self.on_loop(self.wire.open, self.loop.loop)
+        self.loop.run(self.wire.open(), timeout=5)
 
     def on_loop(self, act: Callable[..., Any], *arguments: Any) -> Any:
         async def call() -> Any:
@@ -60,7 +60,7 @@ class Bench:
         self.courier.flush(5)
 
     def stop(self) -> None:
-        self.on_loop(self.wire.close)
+        self.loop.run(self.wire.close(), timeout=5)
         self.courier.stop()
         self.loop.stop()
 
