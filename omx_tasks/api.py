@@ -20,8 +20,8 @@ from omx_tasks.errors import ConfigurationError, OmxError
 from omx_tasks.graph import model
 from omx_tasks.graph.checks import check
 from omx_tasks.graph.model import bind_inputs
-from omx_tasks.graph.plan import compile_plan
-from omx_tasks.results import joins
+from omx_tasks.graph.plan import compile_checked
+from omx_tasks.results import durations, joins
 from omx_tasks.runs.follow import Change, follow
 from omx_tasks.runs.submit import submit
 from omx_tasks.runs.view import RunView, read
@@ -77,8 +77,8 @@ def submit_graph(
     """Check a graph against the agents of a cluster, and submit it."""
     bound = bind_inputs(graph, inputs)
     check_against_agents(store, graph, source=source)
-    keep = settings.current().keep_runs
-    return Run(submit(store, compile_plan(graph), bound, keep=keep), store)
+    plan = compile_checked(graph, durations.read(store, graph))
+    return Run(submit(store, plan, bound, keep=settings.current().keep_runs), store)
 
 
 def check_against_agents(store: Store, graph: model.Graph, *, source: str = "") -> None:

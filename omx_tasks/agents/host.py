@@ -17,6 +17,7 @@ from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.capabilities import Capabilities
 from omx_tasks.agents.heartbeat import Heartbeat
 from omx_tasks.agents.runner import Advance, Runner
+from omx_tasks.agents.stopwatch import Stopwatch
 from omx_tasks.errors import OperationError
 from omx_tasks.mcp.config import ServerFile
 from omx_tasks.mcp.loop import LoopThread
@@ -64,6 +65,7 @@ class Host:
             environ=environ,
             log_dir=settings.log_dir,
         )
+        self._stopwatch = Stopwatch(self._courier)
         self.runner = self.make_runner(
             agent=name,
             loop=self.loop,
@@ -71,6 +73,7 @@ class Host:
             caller=self.make_caller(name, self._pool, servers.servers, settings.output_limit),
             advance=advance,
             slots=slots,
+            observe=self._stopwatch.add,
         )
         self.heartbeat = Heartbeat(
             self._courier, name, self.capabilities, self._record, self._catalogue
@@ -85,11 +88,13 @@ class Host:
         self._courier.start()
         self._report(self.loop.run(self._pool.warm()))
         self.heartbeat.start()
+        self._stopwatch.start()
 
     def stop(self, timeout: float) -> None:
         """Let what runs end (for ``timeout`` seconds), carry the last answers, close the sessions."""
         self.runner.drain(timeout)
         self.heartbeat.stop()
+        self._stopwatch.stop()
         self._courier.stop()
         try:
             self.loop.run(self._pool.close(), timeout=CLOSE)

@@ -46,6 +46,9 @@ Done = Callable[[Outcome | None, OmxError | None], None]
 #: Seconds before a message goes back whose operation could not be begun or stored.
 PATIENCE = 1.0
 
+#: Told of each outcome as it is written: plan, step, operation, outcome.
+Observe = Callable[[StoredPlan, StoredStep, str, Outcome], None]
+
 REVOKED = Outcome("cancelled", error=OperationError("lost", "the task was revoked").as_json())
 
 logger = logging.getLogger(__name__)
@@ -100,11 +103,13 @@ class Runner:
         caller: Caller,
         advance: Advance,
         slots: int,
+        observe: Observe = lambda *_: None,
     ) -> None:
         self._agent = agent
         self._courier = courier
         self._caller = caller
         self._advance = advance
+        self._observe = observe
         self._slots = asyncio.Semaphore(slots)
         self._steps = Steps(agent, courier)
         self._handover = Handover(loop)
@@ -255,6 +260,7 @@ class Runner:
     def _settle(self, work: Work, outcome: Outcome) -> None:
         """Finish, then publish, then say done: in the courier's thread, one trip each."""
         plan, step = _known(work)
+        self._observe(plan, step, work.operation, outcome)
 
         def finished(ready: Any) -> None:
             if isinstance(ready, OmxError):

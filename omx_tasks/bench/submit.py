@@ -138,7 +138,7 @@ class _Bench:
     def _largest_message(self) -> int:
         key = keys.messages(QUEUE)
         ids = self._store.command(key, "HKEYS", key)
-        return max(self._store.commands([(key, ("HSTRLEN", key, id_)) for id_ in ids]))
+        return max(map(int, self._store.commands([(key, ("HSTRLEN", key, id_)) for id_ in ids])))
 
 
 def _operation(number: int, uses: int | None = None, needs: Sequence[str] = ()) -> Data:

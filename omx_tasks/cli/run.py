@@ -16,7 +16,7 @@ from omx_tasks.deploy.interrupts import held_back
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.graph.checks import check as check_graph
 from omx_tasks.graph.model import Graph, bind_inputs
-from omx_tasks.graph.plan import Plan, compile_plan
+from omx_tasks.graph.plan import Plan, compile_checked
 from omx_tasks.runs.view import RunView
 from omx_tasks.store.client import Store
 
@@ -67,7 +67,7 @@ def _checked(model: Graph, given: dict[str, str], source: str, mcp_config: str |
     known = None if known_url() else server_file(mcp_config).servers
     check_graph(model, servers=known, source=source)
     bind_inputs(model, given)
-    return compile_plan(model)
+    return compile_checked(model)
 
 
 def _submitted(store: Store, plan: Plan, given: dict[str, str], source: str) -> Run:

@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 
 from omx_tasks.errors import GraphError, did_you_mean
-from omx_tasks.graph import contracts
-from omx_tasks.graph.contracts import ServerTools
+from omx_tasks.graph.contracts import Contracts, ServerTools
 from omx_tasks.graph.inputs import known_inputs
 from omx_tasks.graph.links import ordered
 from omx_tasks.graph.model import Graph, Operation
@@ -56,7 +55,7 @@ class _Checker:
     ) -> None:
         self._graph = graph
         self._servers = servers
-        self._catalogue = catalogue
+        self._contracts = Contracts(catalogue)
         self._known = {operation.id: operation for operation in graph.operations}
 
     def problems(self) -> Iterator[str]:
@@ -122,23 +121,18 @@ class _Checker:
             yield f"{verb} {name!r}, which is no operation of this graph.{hint}"
 
     def _contract_problems(self, operation: Operation) -> Iterator[str]:
-        catalogue = self._catalogue.get(operation.server)
-        if catalogue is not None:
-            yield from contracts.given(operation, catalogue)
-        if self._catalogue:
-            yield from self._output_problems(operation)
-
-    def _output_problems(self, operation: Operation) -> Iterator[str]:
+        if not self._contracts:
+            return
+        yield from self._contracts.given(operation)
         paths = operation.foreach_paths | {
             path for given in operation.body_paths for path in _from_source(operation, given)
         }
         for path in _longest(paths):
             source = self._known.get(str(path[0]))
-            catalogue = self._catalogue.get(source.server) if source else None
-            if source and catalogue is not None:
+            if source is not None:
                 rest = path[2:] if source.foreach else path[1:]
                 if rest[:1] == ("structured",):
-                    problem = contracts.expected(source, rest[1:], catalogue)
+                    problem = self._contracts.expected(source, rest[1:])
                     yield from [problem] if problem else []
 
     def _waits(self, operation: Operation) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field
 
@@ -87,7 +87,7 @@ class Graph(Strict):
     )
 
     @classmethod
-    def load(cls, path: str | Path) -> Graph:
+    def load(cls, path: str | Path) -> Self:
         """Return the graph in a YAML or JSON file. Raises GraphError that names the file."""
         try:
             text = Path(path).read_text(encoding="utf-8-sig")
@@ -100,7 +100,7 @@ class Graph(Strict):
         return cls.parse(text, source=str(path))
 
     @classmethod
-    def parse(cls, text: str, source: str = "<text>") -> Graph:
+    def parse(cls, text: str, source: str = "<text>") -> Self:
         """Return the graph in a YAML or JSON text. Raises GraphError that names ``source``."""
         try:
             data = read(text)
@@ -109,7 +109,7 @@ class Graph(Strict):
         return cls.from_data(data, source)
 
     @classmethod
-    def from_data(cls, data: Any, source: str = "") -> Graph:
+    def from_data(cls, data: Any, source: str = "") -> Self:
         """Return the graph in plain data. Raises GraphError that tells all problems."""
         try:
             copy = plain(data)

@@ -220,3 +220,21 @@ def capability_sets() -> str:
 def catalogue() -> str:
     """Hash: server → JSON of its tools, resources and prompts, as an agent saw them."""
     return f"omx:{tag('agents')}:catalogue"
+
+
+# --- what was measured: omx:{durations}:… -----------------------------------------------------------
+
+
+def operation_durations(graph: str) -> str:
+    """Hash: operation id → seconds, a decayed average over the runs of the graphs of this name."""
+    return f"omx:{tag('durations')}:graph:{graph}"
+
+
+def call_durations() -> str:
+    """Hash: server, kind and target → seconds, a decayed average over all graphs."""
+    return f"omx:{tag('durations')}:calls"
+
+
+def durations_report(token: str) -> str:
+    """String: there while an agent's report with this token must not be counted again."""
+    return f"omx:{tag('durations')}:report:{token}"
