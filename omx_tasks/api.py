@@ -19,6 +19,7 @@ from omx_tasks.agents.registry import agents, broken_servers, catalogue
 from omx_tasks.errors import ConfigurationError, OmxError
 from omx_tasks.graph import model
 from omx_tasks.graph.checks import check
+from omx_tasks.graph.collector import at_rest
 from omx_tasks.graph.model import bind_inputs
 from omx_tasks.graph.plan import compile_checked
 from omx_tasks.results import durations, joins
@@ -26,6 +27,7 @@ from omx_tasks.runs.follow import Change, follow
 from omx_tasks.runs.submit import submit
 from omx_tasks.runs.view import RunView, read
 from omx_tasks.store.client import Store
+from omx_tasks.store.in_use import make_store
 
 
 class Run:
@@ -71,6 +73,7 @@ class Graph(model.Graph):
         return submit_graph(store or default_store(), self, inputs or {})
 
 
+@at_rest()
 def submit_graph(
     store: Store, graph: model.Graph, inputs: Mapping[str, Any], *, source: str = ""
 ) -> Run:
@@ -103,8 +106,6 @@ def check_against_agents(store: Store, graph: model.Graph, *, source: str = "") 
 @cache
 def default_store() -> Store:
     """Return this process's client of the cluster in use."""
-    from omx_tasks.celery import make_store  # Celery and the MCP client: half a second
-
     return make_store()
 
 

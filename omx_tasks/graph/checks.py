@@ -13,7 +13,7 @@ from itertools import islice
 from omx_tasks.errors import GraphError, did_you_mean
 from omx_tasks.graph.contracts import Contracts, ServerTools
 from omx_tasks.graph.inputs import known_inputs
-from omx_tasks.graph.links import ordered
+from omx_tasks.graph.links import ordered, successors
 from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.graph.operation import ITEM_NAMES
 from omx_tasks.graph.paths import Path
@@ -178,7 +178,7 @@ def _longest(paths: Collection[Path]) -> list[Path]:
 
 def _cycle(needs: Mapping[str, Collection[str]]) -> Iterator[str]:
     """Tell one cycle, in the direction in which it waits; mending it shows the next."""
-    stuck = set(needs).difference(ordered(needs))
+    stuck = set(needs).difference(ordered(needs, successors(needs)))
     if not stuck:
         return
     trail: dict[str, None] = {}

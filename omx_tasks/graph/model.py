@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field
 
 from omx_tasks.errors import GraphError
+from omx_tasks.graph.collector import at_rest
 from omx_tasks.graph.inputs import Input, known_inputs
 from omx_tasks.graph.operation import NAME, Operation, Word
 from omx_tasks.graph.reading import plain, read, shown
@@ -100,6 +101,7 @@ class Graph(Strict):
         return cls.parse(text, source=str(path))
 
     @classmethod
+    @at_rest()
     def parse(cls, text: str, source: str = "<text>") -> Self:
         """Return the graph in a YAML or JSON text. Raises GraphError that names ``source``."""
         try:
@@ -109,6 +111,7 @@ class Graph(Strict):
         return cls.from_data(data, source)
 
     @classmethod
+    @at_rest()
     def from_data(cls, data: Any, source: str = "") -> Self:
         """Return the graph in plain data. Raises GraphError that tells all problems."""
         try:

@@ -88,12 +88,12 @@ class Operation(Strict):
     )
     on_failure: Literal["fail", "continue"] = Field("fail", description="fail or continue")
 
-    @property
+    @cached_property
     def kind(self) -> Literal["tool", "resource", "prompt"]:
         """Which of the three is called."""
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
 
-    @property
+    @cached_property
     def target(self) -> str:
         """The tool's or prompt's name, or the resource's URI (which may hold references)."""
         return str(getattr(self, self.kind))

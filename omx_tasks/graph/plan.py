@@ -86,7 +86,7 @@ def compile_checked(graph: Graph, durations: Durations | None = None) -> Plan:
     following = successors(needs)
     operations = {operation.id: operation for operation in graph.operations}
     lasting = {name: known.of(operation) for name, operation in operations.items()}
-    order = ordered(needs)
+    order = ordered(needs, following)
     ranks = longest_remaining(order, following, {n: one.seconds for n, one in lasting.items()})
     steps = {
         name: Step(

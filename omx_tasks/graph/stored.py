@@ -53,9 +53,9 @@ class StoredStep:
             foreach=operation.foreach,
         )
 
-    def fields(self) -> dict[str, Any]:
-        """Return all fields, as they are (`asdict` would copy every argument)."""
-        return {name: getattr(self, name) for name in self.__slots__}
+    def text(self) -> str:
+        """Return all fields as JSON (`asdict` would copy every argument)."""
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,10 @@ class StoredPlan:
         return cls(data["name"], data["inputs"], steps)
 
     def document(self) -> str:
-        """Return the JSON text to keep."""
-        steps = {name: step.fields() for name, step in self.steps.items()}
-        return json.dumps({"name": self.name, "inputs": self.inputs, "steps": steps})
+        """Return the JSON text to keep, written step by step: whole, it would be in memory twice."""
+        head = json.dumps({"name": self.name, "inputs": self.inputs})[:-1]
+        steps = (f"{json.dumps(name)}: {step.text()}" for name, step in self.steps.items())
+        return f'{head}, "steps": {{{", ".join(steps)}}}}}'
 
     @cached_property
     def servers(self) -> frozenset[str]:

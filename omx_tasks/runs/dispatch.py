@@ -18,7 +18,7 @@ from omx_tasks.broker.queues import Posting
 from omx_tasks.broker.routing import queue_of
 from omx_tasks.graph.stored import StoredPlan, StoredStep
 from omx_tasks.priorities import Priority
-from omx_tasks.results.backend import MARKER
+from omx_tasks.results.joins import MARKER
 from omx_tasks.store.scripts import Call
 
 TASK = "omx.operation"
