@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from omx_tasks.errors import OperationError
 from omx_tasks.graph.stored import StoredStep
-from omx_tasks.mcp.calls import Kind, call
+from omx_tasks.mcp.calls import Kind, Progress, call
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.pool import SessionPool
 from omx_tasks.mcp.session import Session
@@ -58,7 +58,12 @@ class Caller:
         return f"<Caller {self._agent}>"
 
     async def call(
-        self, step: StoredStep, attempt: int, target: str, arguments: dict[str, Any]
+        self,
+        step: StoredStep,
+        attempt: int,
+        target: str,
+        arguments: dict[str, Any],
+        on_progress: Progress | None = None,
     ) -> Outcome:
         """Make the call; ``attempt`` above 1 says that it was begun before and not finished."""
         harmless = True  # nothing is lost while nothing was sent
@@ -73,7 +78,9 @@ class Caller:
                     raise OperationError("connection", INTERRUPTED)
                 began = time.time()
                 kind = cast("Kind", step.kind)
-                value = await call(session, kind, target, arguments, timeout=step.timeout)
+                value = await call(
+                    session, kind, target, arguments, timeout=step.timeout, on_progress=on_progress
+                )
                 return self._succeeded(value, attempt + tries - 1, began)
             except OperationError as error:
                 lost = error.kind in LOST_ANSWER

@@ -27,6 +27,7 @@ from typing import Any
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.handover import Handover
 from omx_tasks.agents.plans import Plans
+from omx_tasks.agents.progress import Reporter
 from omx_tasks.agents.steps import Steps
 from omx_tasks.errors import OmxError, OperationError
 from omx_tasks.graph import references
@@ -228,7 +229,13 @@ class Runner:
             return None
         target = str(references.resolve(step.target, scope))
         arguments = references.resolve(step.arguments, scope)
-        return await self._caller.call(step, start.attempt, target, arguments)
+        reporter = Reporter(
+            lambda told: self._courier.send(joins.progress(run_id, operation, told))
+        )
+        try:
+            return await self._caller.call(step, start.attempt, target, arguments, reporter)
+        finally:
+            reporter.close()
 
     async def _expand(
         self, work: Work, plan: StoredPlan, foreach: str, scope: Mapping[str, Any]

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from omx_tasks.cli.output import duration, first_line, mark, print_table
 from omx_tasks.graph.plan import Plan
+from omx_tasks.runs.follow import Change
 from omx_tasks.runs.view import OperationView, RunView
 
 _COLORS = {"succeeded": "green", "running": "cyan"}
@@ -47,6 +48,15 @@ def show_answer(console: Console, plan: Plan, view: RunView) -> None:
         for one in found if isinstance(found, list) else [found]:
             if one.text:
                 console.print(Text(one.text), soft_wrap=True)
+
+
+def how_far(change: Change) -> str:
+    """Return a running operation's progress in a few words, or an empty text."""
+    told = change.progress
+    if told is None:
+        return ""
+    words = f"{told.progress:g}" if told.total is None else f"{told.progress:g}/{told.total:g}"
+    return first_line(f"{words} {told.message or ''}".rstrip(), 100)
 
 
 def failures(view: RunView) -> list[str]:

@@ -111,6 +111,11 @@ def started(answer: Sequence[Any], references: Sequence[str]) -> Start:
     return Start(verdict, int(answer[1]), item, values)
 
 
+def progress(run_id: str, operation: str, told: str) -> Call:
+    """Tell how far a running operation is; ``told`` is JSON of progress, total and message."""
+    return Call(script("progress_1"), keys.run_keys(run_id), (operation, told))
+
+
 def finish(run_id: str, endings: Iterable[Ending]) -> Call:
     """Write outcomes; answers for each the ids that it made ready."""
     arguments: list[Any] = []

@@ -161,7 +161,8 @@ def items(run_id: str) -> str:
 
 
 def remaining(run_id: str) -> str:
-    """Hash: foreach operation → items not done; ``id:failed`` → of them failed; ``id:attempt`` → number, token."""
+    """Hash: foreach operation → items not done; ``id:failed`` → of them failed; ``id:attempt`` → number, token;
+    ``id:progress`` → its entry in the stream."""
     return f"omx:{tag('run:' + run_id)}:remaining"
 
 
@@ -171,7 +172,7 @@ def outbox(run_id: str) -> str:
 
 
 def stream(run_id: str) -> str:
-    """Stream: each change of an operation's or the run's state."""
+    """Stream: each change of an operation's or the run's state, and how far what runs is."""
     return f"omx:{tag('run:' + run_id)}:stream"
 
 

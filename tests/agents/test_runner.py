@@ -59,7 +59,7 @@ class Calls:
         self.blocked = False
         self.begun = 0
 
-    async def call(self, _step: StoredStep, attempt: int, _target: str, _arguments: Any) -> Outcome:
+    async def call(self, _step: StoredStep, attempt: int, *_: Any) -> Outcome:
         self.begun += 1
         while self.blocked:
             await asyncio.sleep(0.001)

@@ -15,7 +15,7 @@ local function seconds()
 end
 
 local function tell(operation, state, record)
-  redis.call('XADD', STREAM, 'MAXLEN', '~', 100000, '*',
+  return redis.call('XADD', STREAM, 'MAXLEN', '~', 100000, '*',
     'operation', operation, 'state', state, 'record', record or '')
 end
 
