@@ -39,8 +39,8 @@ from celery.exceptions import BackendStoreError
 from kombu.utils.encoding import bytes_to_str, ensure_bytes
 
 from omx_tasks.errors import OmxError, UnavailableError
+from omx_tasks.graph.marker import MARKER
 from omx_tasks.results.consumer import ResultConsumer
-from omx_tasks.results.joins import MARKER
 from omx_tasks.results.limits import Limits
 from omx_tasks.store.address import Address
 from omx_tasks.store.client import Store, StoreError

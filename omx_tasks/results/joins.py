@@ -17,9 +17,6 @@ from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.store import keys
 from omx_tasks.store.scripts import Call, script
 
-#: What an operation's message has as its chord: it says "count me in", the run's data say where.
-MARKER = {"task": "omx.join", "args": [], "kwargs": {}, "options": {}, "chord_size": 0}
-
 #: States in which an operation has ended.
 OVER = frozenset({"succeeded", "failed", "unknown", "skipped", "cancelled"})
 
