@@ -47,6 +47,9 @@ Done = Callable[[Outcome | None, OmxError | None], None]
 #: Seconds before a message goes back whose operation could not be begun or stored.
 PATIENCE = 1.0
 
+#: Items of one foreach.
+MOST_ITEMS = 100_000
+
 #: Told of each outcome as it is written: plan, step, operation, outcome.
 Observe = Callable[[StoredPlan, StoredStep, str, Outcome], None]
 
@@ -244,9 +247,15 @@ class Runner:
         if not isinstance(items, list):
             kind = type(items).__name__
             raise OperationError("foreach", f"{foreach} is no list but {kind}: {items!r:.100}")
-        ready = await self._ask(joins.expand(work.run_id, work.operation, items))
-        publications = self._advance(work.run_id, plan, [name.decode() for name in ready])
-        await asyncio.gather(*map(self._ask, publications))
+        if len(items) > MOST_ITEMS:
+            many = f"{foreach} has {len(items):,} items, and a foreach takes at most {MOST_ITEMS:,}"
+            raise OperationError("foreach", many)
+        publications: list[Awaitable[Any]] = []
+        for first in range(0, max(1, len(items)), joins.EXPANDED):
+            ready = await self._ask(joins.expand(work.run_id, work.operation, items, first))
+            calls = self._advance(work.run_id, plan, [name.decode() for name in ready])
+            publications += map(self._ask, calls)
+        await asyncio.gather(*publications)
 
     def _begun(self, run_id: str, beginning: Beginning) -> Awaitable[Any]:
         """Say that an operation begins; the answer, or its error, comes back to the loop."""

@@ -8,7 +8,7 @@ at once. They stay there until they are over: a crash between two steps leaves t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,6 +19,10 @@ from omx_tasks.store.scripts import Call, script
 
 #: States in which an operation has ended.
 OVER = frozenset({"succeeded", "failed", "unknown", "skipped", "cancelled"})
+
+
+#: Items of a foreach that become operations in one script.
+EXPANDED = 500
 
 
 @dataclass(frozen=True)
@@ -122,10 +126,13 @@ def finish(run_id: str, endings: Iterable[Ending]) -> Call:
     return Call(script("finish_1"), keys.run_keys(run_id), arguments)
 
 
-def expand(run_id: str, operation: str, items: Iterable[Any]) -> Call:
-    """Give a foreach its items; answers the ids that are ready."""
-    texts = [json.dumps(item) for item in items]
-    return Call(script("expand_1"), keys.run_keys(run_id), (operation, *texts))
+def expand(
+    run_id: str, operation: str, items: Sequence[Any], first: int = 0, most: int = EXPANDED
+) -> Call:
+    """Give a foreach its items from number ``first`` on, ``most`` of them; answers the ids that are ready."""
+    texts = [json.dumps(item) for item in items[first : first + most]]
+    arguments = (operation, len(items), first, *texts)
+    return Call(script("expand_1"), keys.run_keys(run_id), arguments)
 
 
 def cancel(run_id: str) -> Call:

@@ -107,6 +107,25 @@ def test_a_repeated_expansion_without_items_answers_the_successors_again(drive: 
     assert run.expand("each", []) == run.expand("each", []) == ["b"]
 
 
+def test_a_long_list_comes_in_parts_and_ends_with_its_last_item(drive: Drive) -> None:
+    run = drive(
+        operation("a"), operation("each", foreach="${a.structured}"), operation("b", ["each"])
+    )
+    run.do("a")
+    run.start("each")
+    items = [0, 1, 2, 3, 4]
+    assert run.expand_part("each", items, 0, 2) == ["each[0]", "each[1]"]
+    assert run.do("each[0]") == run.do("each[1]") == []
+    assert run.states()["each"] == ["succeeded"] * 2 + ["waiting"] * 3
+    # Whoever expanded it died: it is delivered again, and begins anew.
+    assert run.start("each").attempt == 2
+    assert run.expand_part("each", items, 0, 2) == []
+    assert run.expand_part("each", items, 2, 2) == ["each[2]", "each[3]"]
+    assert run.expand_part("each", items, 4, 2) == ["each[4]"]
+    assert run.stored()["outbox"] == ["each[2]", "each[3]", "each[4]"]
+    assert [run.do(f"each[{number}]") for number in (4, 2, 3)] == [[], [], ["b"]]
+
+
 def test_the_same_delivery_is_one_attempt_and_the_next_delivery_another(drive: Drive) -> None:
     run = drive(operation("a"))
     assert [run.start("a", token).attempt for token in ("x", "x", "y", "y")] == [1, 1, 2, 2]
