@@ -17,9 +17,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from functools import partial
 from typing import Any, cast
 
+from omx_tasks.agents.sharing import Sharing, Value
 from omx_tasks.errors import OperationError
 from omx_tasks.graph.stored import StoredStep
 from omx_tasks.mcp.calls import Kind, Progress, call
@@ -53,6 +55,7 @@ class Caller:
         self._sessions = sessions
         self._servers = servers
         self._output_limit = output_limit
+        self._sharing = Sharing()
 
     def __repr__(self) -> str:
         return f"<Caller {self._agent}>"
@@ -64,8 +67,12 @@ class Caller:
         target: str,
         arguments: dict[str, Any],
         on_progress: Progress | None = None,
+        run_id: str = "",
     ) -> Outcome:
-        """Make the call; ``attempt`` above 1 says that it was begun before and not finished."""
+        """Make the call; ``attempt`` above 1 says that it was begun before and not finished.
+
+        A read is shared with equal ones of the same run that are under way.
+        """
         harmless = True  # nothing is lost while nothing was sent
         tries = 0
         while True:
@@ -73,15 +80,15 @@ class Caller:
             began = time.time()
             try:
                 session = await self._sessions.get(step.server)
-                harmless = self._is_harmless(step, session)
+                reads, harmless = self._promises(step, session)
                 if attempt > 1 and not harmless:
                     raise OperationError("connection", INTERRUPTED)
                 began = time.time()
                 kind = cast("Kind", step.kind)
-                value = await call(
-                    session, kind, target, arguments, timeout=step.timeout, on_progress=on_progress
-                )
-                return self._succeeded(value, attempt + tries - 1, began)
+                make = partial(call, session, kind, target, arguments, timeout=step.timeout)
+                equal = (run_id, step.server, kind, target, step.timeout, json.dumps(arguments))
+                value, shared = await self._made(make, equal if reads else None, on_progress)
+                return self._succeeded(value, attempt + tries - 1, began, shared)
             except OperationError as error:
                 lost = error.kind in LOST_ANSWER
                 if not (lost and harmless and tries <= step.retries):
@@ -89,25 +96,36 @@ class Caller:
                     return self._ended(state, attempt + tries - 1, began, error)
             await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1)))
 
-    def _succeeded(self, value: dict[str, Any], attempts: int, began: float) -> Outcome:
+    async def _made(
+        self, make: Callable[..., Awaitable[Value]], equal: Hashable, on_progress: Progress | None
+    ) -> tuple[Value, bool]:
+        """Make a call, or wait for the one that is ``equal``; return its value and whether it is another's."""
+        if equal is None:
+            return await make(on_progress=on_progress), False
+        return await self._sharing.call(equal, lambda tell: make(on_progress=tell), on_progress)
+
+    def _succeeded(
+        self, value: dict[str, Any], attempts: int, began: float, shared: bool
+    ) -> Outcome:
         output = json.dumps(value)
         if len(output) > self._output_limit:
             size = f"the output has {len(output):,} bytes; OMX_OUTPUT_LIMIT allows {self._output_limit:,}"
             return self._ended("failed", attempts, began, OperationError("size", size))
-        return Outcome("succeeded", attempts, self._agent, began, time.time(), None, output)
+        times = began, time.time()
+        return Outcome("succeeded", attempts, self._agent, *times, output=output, shared=shared)
 
     def _ended(self, state: str, attempts: int, began: float, error: OperationError) -> Outcome:
         return Outcome(state, attempts, self._agent, began, time.time(), error.as_json())
 
-    def _is_harmless(self, step: StoredStep, session: Session) -> bool:
-        """Whether making this call twice comes to the same as making it once."""
+    def _promises(self, step: StoredStep, session: Session) -> tuple[bool, bool]:
+        """Return whether this call only reads, and whether making it twice comes to the same as once."""
         if step.kind != "tool":
-            return True
+            return True, True
         hints = self._servers[step.server].hints
-        if step.target in hints.read_only or step.target in hints.idempotent:
-            return True
+        reads, harmless = step.target in hints.read_only, step.target in hints.idempotent
         for tool in session.description["tools"]:
             if tool["name"] == step.target:
                 annotations = tool.get("annotations") or {}
-                return bool(annotations.get("readOnlyHint") or annotations.get("idempotentHint"))
-        return False
+                reads = reads or bool(annotations.get("readOnlyHint"))
+                harmless = harmless or bool(annotations.get("idempotentHint"))
+        return reads, reads or harmless

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from omx_tasks.agents.caller import Caller
@@ -19,7 +20,7 @@ from omx_tasks.agents.heartbeat import Heartbeat
 from omx_tasks.agents.runner import Advance, Runner
 from omx_tasks.agents.stopwatch import Stopwatch
 from omx_tasks.errors import OperationError
-from omx_tasks.mcp.config import ServerFile
+from omx_tasks.mcp.config import ServerConfig, ServerFile
 from omx_tasks.mcp.loop import LoopThread
 from omx_tasks.mcp.pool import SessionPool
 from omx_tasks.settings import Settings
@@ -55,11 +56,12 @@ class Host:
         self._store = store
         self._courier = Courier(store, name="runner")
         self._servers = servers
+        configs = _cached(servers.servers) if settings.cache else servers.servers
         self._slots = slots
         self._catalogue: dict[str, str] = {}
         self._failed: dict[str, str] = {}
         self._pool = SessionPool(
-            servers.servers,
+            configs,
             deadline=settings.server_start_timeout,
             agent=name,
             environ=environ,
@@ -127,3 +129,11 @@ class Host:
             "config": self._servers.digest,
         }
         return json.dumps(record)
+
+
+def _cached(servers: Mapping[str, ServerConfig]) -> dict[str, ServerConfig]:
+    """Return the servers as if each had ``cache`` in the file."""
+    return {
+        name: replace(config, hints=replace(config.hints, cache=True))
+        for name, config in servers.items()
+    }

@@ -236,7 +236,7 @@ class Runner:
             lambda told: self._courier.send(joins.progress(run_id, operation, told))
         )
         try:
-            return await self._caller.call(step, start.attempt, target, arguments, reporter)
+            return await self._caller.call(step, start.attempt, target, arguments, reporter, run_id)
         finally:
             reporter.close()
 

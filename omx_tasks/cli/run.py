@@ -9,7 +9,7 @@ import click
 
 from omx_tasks.api import Run, submit_graph
 from omx_tasks.cli.output import complain, config_option, duration, print_json, results, say
-from omx_tasks.cli.present import failures, show_answer
+from omx_tasks.cli.present import failures, shared, show_answer
 from omx_tasks.cli.progress import show_all
 from omx_tasks.cli.target import known_url, server_file, store_for_run, warn_of_broken
 from omx_tasks.deploy.interrupts import held_back
@@ -102,7 +102,7 @@ def _ended(submitted: Run, *, cancel: bool = False) -> RunView:
         view = submitted.status()
     except UnavailableError as error:
         _lost(error)
-    say(f"run {submitted.id} {view.state} in {duration(view.seconds)}")
+    say(f"run {submitted.id} {view.state} in {duration(view.seconds)}{shared(view)}")
     return view
 
 

@@ -27,7 +27,10 @@ EXPANDED = 500
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one operation ended. Times are Unix seconds of the MCP call itself, ``output`` is its value as JSON."""
+    """How one operation ended. Times are Unix seconds of the MCP call itself, ``output`` is its value as JSON.
+
+    ``shared`` says that an equal call of another operation was answered for both.
+    """
 
     state: str
     attempts: int = 0
@@ -36,9 +39,10 @@ class Outcome:
     finished: float | None = None
     error: dict[str, str] | None = None
     output: str = ""
+    shared: bool = False
 
     def record(self) -> str:
-        """Return all but state and output, as JSON."""
+        """Return who did it, how often, when, and what went wrong, as JSON."""
         fields = ("attempts", "agent", "started", "finished", "error")
         return json.dumps({name: getattr(self, name) for name in fields})
 
@@ -122,7 +126,7 @@ def finish(run_id: str, endings: Iterable[Ending]) -> Call:
     arguments: list[Any] = []
     for operation, outcome, goes_on in endings:
         record, output = outcome.record(), outcome.output
-        arguments += (operation, outcome.state, int(goes_on), record, output)
+        arguments += (operation, outcome.state, int(goes_on), record, output, int(outcome.shared))
     return Call(script("finish_1"), keys.run_keys(run_id), arguments)
 
 

@@ -121,7 +121,7 @@ def result_channel(key: str) -> str:
 
 
 def run(run_id: str) -> str:
-    """Hash: name, state, created, finished, total, open, failed."""
+    """Hash: name, state, created, finished, total, open, failed, shared."""
     return f"omx:{tag('run:' + run_id)}:run"
 
 
