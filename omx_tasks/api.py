@@ -21,6 +21,7 @@ from omx_tasks.graph import model
 from omx_tasks.graph.checks import check
 from omx_tasks.graph.collector import at_rest
 from omx_tasks.graph.model import bind_inputs
+from omx_tasks.graph.operation import SERVER
 from omx_tasks.graph.plan import compile_checked
 from omx_tasks.results import durations, joins
 from omx_tasks.runs.follow import Change, follow
@@ -95,11 +96,24 @@ def check_against_agents(store: Store, graph: model.Graph, *, source: str = "") 
     broken = broken_servers(records)
     servers = {server for record in records for server in record.servers} | broken.keys()
     check(graph, servers=servers, catalogue=offered, source=source)
+    where = f"{source}: " if source else ""
     for operation in graph.operations:
         if operation.server in broken:
-            where = f"{source}: " if source else ""
             raise ConfigurationError(
                 f"{where}operation {operation.id!r}: {broken[operation.server]}"
+            )
+    _check_together(graph, [frozenset(record.servers) for record in records], where)
+
+
+def _check_together(graph: model.Graph, agents: list[frozenset[str]], where: str) -> None:
+    """Refuse an operation that requires servers of which no agent has all: it would wait for ever."""
+    examples = {operation.capabilities: operation for operation in graph.operations}
+    for words, operation in examples.items():
+        servers = {word.removeprefix(SERVER) for word in words if word.startswith(SERVER)}
+        if not any(servers <= agent for agent in agents):
+            raise ConfigurationError(
+                f"{where}operation {operation.id!r}: no agent that is up has all of the servers "
+                f"{', '.join(sorted(servers))}; start one whose server file has them"
             )
 
 

@@ -69,11 +69,10 @@ def _check_against_servers(model: Graph, mcp_config: str | None, source: str) ->
 def plan(graph: str, as_canvas: bool, mermaid: bool, as_json: bool) -> None:
     """Show what a graph compiles to: order, durations, ranks, groups.
 
-    With a system that is up, durations are those that were measured there.
+    With a system that is up, it is checked against that, and durations are those measured there.
     """
     model = Graph.load(graph)
-    check_graph(model, source=graph)
-    compiled = compile_checked(model, _durations(model))
+    compiled = compile_checked(model, _checked_durations(model, graph))
     if as_json:
         print_json(_as_json(compiled))
     elif as_canvas:
@@ -82,8 +81,14 @@ def plan(graph: str, as_canvas: bool, mermaid: bool, as_json: bool) -> None:
         click.echo(draw.mermaid(compiled) if mermaid else draw.text(compiled))
 
 
-def _durations(graph: Graph) -> Durations:
-    return Durations() if known_url() is None else durations.read(existing_store(), graph)
+def _checked_durations(graph: Graph, source: str) -> Durations:
+    """Check a graph, with what a system that is up knows; return what was measured there."""
+    check_graph(graph, source=source)
+    if known_url() is None:
+        return Durations()
+    store = existing_store()
+    check_against_agents(store, graph, source=source)
+    return durations.read(store, graph)
 
 
 def _as_json(plan: Plan) -> dict[str, Any]:

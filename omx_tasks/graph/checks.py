@@ -6,6 +6,7 @@ write.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
@@ -13,9 +14,10 @@ from itertools import islice
 from omx_tasks.errors import GraphError, did_you_mean
 from omx_tasks.graph.contracts import Contracts, ServerTools
 from omx_tasks.graph.inputs import known_inputs
+from omx_tasks.graph.limits import MAX_ARGUMENTS, too_large
 from omx_tasks.graph.links import ordered, successors
 from omx_tasks.graph.model import Graph, Operation
-from omx_tasks.graph.operation import ITEM_NAMES
+from omx_tasks.graph.operation import ITEM_NAMES, SERVER
 from omx_tasks.graph.paths import Path
 from omx_tasks.graph.strict import prefixed
 
@@ -71,10 +73,10 @@ class _Checker:
         yield from _cycle({name: self._waits(op) for name, op in self._known.items()})
 
     def _own_problems(self, operation: Operation) -> Iterator[str]:
-        if self._servers is not None and operation.server not in self._servers:
-            known = ", ".join(sorted(self._servers)) or "none"
-            hint = did_you_mean(operation.server, self._servers)
-            yield f"unknown server {operation.server!r}.{hint} Known servers: {known}"
+        yield from self._unknown_capabilities(operation)
+        size = len(json.dumps(operation.arguments)) if operation.arguments else 0
+        if problem := too_large("its arguments have", size, MAX_ARGUMENTS):
+            yield f"{problem}; leave large values with the servers"
         for name in operation.needs:
             yield from self._unknown_operation("needs", name, operation)
         try:
@@ -82,6 +84,20 @@ class _Checker:
             yield from self._contract_problems(operation)
         except GraphError as error:
             yield str(error)
+
+    def _unknown_capabilities(self, operation: Operation) -> Iterator[str]:
+        """Tell the servers that there are not: its own, and those that it requires besides."""
+        if self._servers is None:
+            return
+        for word in operation.capabilities:
+            name = word.removeprefix(SERVER)
+            if word.startswith(SERVER) and name not in self._servers:
+                known = ", ".join(sorted(self._servers)) or "none"
+                what = (
+                    "unknown server" if name == operation.server else "requires the unknown server"
+                )
+                hint = did_you_mean(name, self._servers)
+                yield f"{what} {name!r}.{hint} Known servers: {known}"
 
     def _path_problems(self, operation: Operation) -> Iterator[str]:
         for path in _longest(operation.foreach_paths):

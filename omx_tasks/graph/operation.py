@@ -19,6 +19,8 @@ NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 TEXT = r"^[^\x00-\x1f\x7f]+$"
 ITEM_NAMES = frozenset({"item", "index"})
 RESERVED = ITEM_NAMES | {"inputs"}
+SERVER = "server:"
+"""What the capabilities begin with that are servers' names."""
 KINDS: tuple[Literal["tool", "resource", "prompt"], ...] = ("tool", "resource", "prompt")
 
 
@@ -101,7 +103,7 @@ class Operation(Strict):
     @property
     def capabilities(self) -> tuple[str, ...]:
         """All words that an agent must offer to run this, sorted; ``server:NAME`` is one."""
-        return tuple(sorted({f"server:{self.server}", *self.requires}))
+        return tuple(sorted({SERVER + self.server, *self.requires}))
 
     @cached_property
     def body_paths(self) -> frozenset[Path]:

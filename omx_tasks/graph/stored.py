@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from omx_tasks.errors import GraphError
+from omx_tasks.graph.limits import MAX_BYTES, too_large
 from omx_tasks.graph.plan import Plan, Step
 
 _ITEM = re.compile(r"^(?P<parent>[^\[]+)\[(?P<index>\d+)\]$")
@@ -80,10 +82,17 @@ class StoredPlan:
         return cls(data["name"], data["inputs"], steps)
 
     def document(self) -> str:
-        """Return the JSON text to keep, written step by step: whole, it would be in memory twice."""
+        """Return the JSON text to keep, written step by step: whole, it would be in memory twice.
+
+        Raises GraphError where it is too large.
+        """
         head = json.dumps({"name": self.name, "inputs": self.inputs})[:-1]
         steps = (f"{json.dumps(name)}: {step.text()}" for name, step in self.steps.items())
-        return f'{head}, "steps": {{{", ".join(steps)}}}}}'
+        text = f'{head}, "steps": {{{", ".join(steps)}}}}}'
+        what = f"graph {self.name!r} and its inputs have"
+        if problem := too_large(what, len(text), MAX_BYTES):
+            raise GraphError(f"{problem}; leave large values with the servers")
+        return text
 
     @cached_property
     def servers(self) -> frozenset[str]:
