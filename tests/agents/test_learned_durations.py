@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import uuid
+from pathlib import Path
 
 from fleet import Fleet
 
@@ -20,7 +25,23 @@ def _critical(plan: Plan) -> list[str]:
     return critical_path(plan, {name: step.seconds for name, step in plan.steps.items()})[1]
 
 
-def test_the_second_run_of_a_graph_puts_the_slow_branch_first(shared: Fleet, store: Store) -> None:
+def _plan(fleet: Fleet, *words: object) -> str:
+    command = [sys.executable, "-c", "from omx_tasks.cli.main import main; main()", "plan"]
+    environ = {**os.environ, "OMX_BROKER_URL": fleet.url}
+    done = subprocess.run(
+        [*command, *map(str, words)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_the_second_run_of_a_graph_puts_the_slow_branch_first(
+    shared: Fleet, store: Store, tmp_path: Path
+) -> None:
     graph = Graph(
         name=f"branches {uuid.uuid4().hex}",
         operations=[
@@ -35,6 +56,14 @@ def test_the_second_run_of_a_graph_puts_the_slow_branch_first(shared: Fleet, sto
 
     assert submit_graph(store, graph, {}).wait(30).succeeded
     shared.until(lambda: len(durations.read(store, graph).operations) == 5)
+
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps(graph.to_data()))
+    lines = _plan(shared, path).splitlines()
+    assert all("s (measured in this graph)" in line for line in lines[1:6])
+    steps = json.loads(_plan(shared, path, "--json"))["operations"]
+    assert {step["seconds_from"] for step in steps.values()} == {"graph"}
+    assert steps["slow"]["seconds"] >= 0.5
 
     known: Durations = durations.read(store, graph)
     assert 0.5 <= known.operations["slow"] < 5
