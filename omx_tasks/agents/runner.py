@@ -222,8 +222,9 @@ class Runner:
     async def _attempt(self, work: Work) -> Outcome | None:
         plan, step = _known(work)
         run_id, operation, token = work.run_id, work.operation, work.token
-        answer = await self._begun(run_id, Beginning(operation, token, step.references))
-        start = joins.started(answer, step.references)
+        needed = step.needed(operation)
+        answer = await self._begun(run_id, Beginning(operation, token, needed))
+        start = joins.started(answer, needed)
         if start.verdict != "go":
             return None
         scope = _scope(plan, operation, start)

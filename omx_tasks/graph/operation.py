@@ -130,8 +130,17 @@ class Operation(Strict):
     @cached_property
     def referred(self) -> frozenset[str]:
         """The ids of the operations that it refers to."""
-        paths = self.body_paths | self.foreach_paths
-        return frozenset(str(path[0]) for path in paths) - RESERVED
+        return _named(self.body_paths | self.foreach_paths)
+
+    @property
+    def referred_by_body(self) -> frozenset[str]:
+        """The ids of those whose values its arguments or URI need: for a foreach, those of each item."""
+        return _named(self.body_paths)
+
+    @property
+    def referred_by_foreach(self) -> frozenset[str]:
+        """The ids of those whose values the list of its foreach is made from."""
+        return _named(self.foreach_paths)
 
     @classmethod
     def _contradictions(cls, data: dict[str, Any]) -> Iterator[str]:
@@ -145,3 +154,7 @@ class Operation(Strict):
     @classmethod
     def _label(cls, data: dict[str, Any]) -> str:
         return f"operation {data['id']!r}" if isinstance(data.get("id"), str) else "operation"
+
+
+def _named(paths: frozenset[Path]) -> frozenset[str]:
+    return frozenset(str(path[0]) for path in paths) - RESERVED

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,13 +22,18 @@ _ITEM = re.compile(r"^(?P<parent>[^\[]+)\[(?P<index>\d+)\]$")
 
 @dataclass(frozen=True, slots=True)
 class StoredStep:
-    """What an agent must know of one operation. ``rank`` is milliseconds, ``timeout`` seconds."""
+    """What an agent must know of one operation. ``rank`` is milliseconds, ``timeout`` seconds.
+
+    ``references`` are the operations whose values a call needs, ``listed`` those that the list of a foreach is made
+    from: a call for one of its items does not need them.
+    """
 
     server: str
     kind: str
     target: str
     arguments: dict[str, Any]
     references: tuple[str, ...]
+    listed: tuple[str, ...]
     capabilities: tuple[str, ...]
     priority: int
     rank: int
@@ -45,7 +51,8 @@ class StoredStep:
             kind=operation.kind,
             target=operation.target,
             arguments=dict(operation.arguments),
-            references=step.references,
+            references=_in_order(step, operation.referred_by_body),
+            listed=_in_order(step, operation.referred_by_foreach),
             capabilities=step.capabilities,
             priority=int(operation.priority),
             rank=round(step.rank * 1000),
@@ -54,6 +61,11 @@ class StoredStep:
             goes_on=operation.on_failure == "continue",
             foreach=operation.foreach,
         )
+
+    def needed(self, operation: str) -> tuple[str, ...]:
+        """Return the operations whose values are needed to begin one of this step: itself, or an item of it."""
+        is_item = item_of(operation)[1] is not None
+        return self.references if is_item or self.foreach is None else self.listed
 
     def text(self) -> str:
         """Return all fields as JSON (`asdict` would copy every argument)."""
@@ -104,9 +116,13 @@ class StoredPlan:
         return self.steps[item_of(operation)[0]]
 
 
+def _in_order(step: Step, names: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in step.references if name in names)
+
+
 def _step(fields: dict[str, Any]) -> StoredStep:
-    fields["references"] = tuple(fields["references"])
-    fields["capabilities"] = tuple(fields["capabilities"])
+    for name in ("references", "listed", "capabilities"):
+        fields[name] = tuple(fields[name])
     return StoredStep(**fields)
 
 

@@ -8,8 +8,9 @@ at once. They stay there until they are over: a crash between two steps leaves t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 from omx_tasks.graph.plan import Plan
@@ -21,8 +22,10 @@ from omx_tasks.store.scripts import Call, script
 OVER = frozenset({"succeeded", "failed", "unknown", "skipped", "cancelled"})
 
 
-#: Items of a foreach that become operations in one script.
-EXPANDED = 500
+#: Items of a foreach that become operations in one script, and operations of a graph that one script stores.
+EXPANDED, PREPARED = 500, 2000
+#: Seconds after which a run that is announced or prepared and not submitted is taken for one that never will be.
+STILLBORN = 3600
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,20 @@ class Start:
     values: dict[str, Any] = field(default_factory=dict)
 
 
-def submit(run_id: str, plan: Plan, stored: StoredPlan, *, keep: float) -> Call:
-    """Store a run; answers the ids that are ready."""
-    graph: list[Any] = []
-    for name, step in plan.steps.items():
-        graph += (name, len(step.needs), json.dumps(step.successors))
+def prepare(run_id: str, plan: Plan) -> list[Call]:
+    """Make the calls that store all of a large graph but its last part, to be confirmed before `submit`."""
+    return [
+        Call(
+            script("prepare_1"),
+            keys.run_keys(run_id),
+            (STILLBORN, *_links(plan, first, first + PREPARED)),
+        )
+        for first in range(0, len(plan.steps) - PREPARED, PREPARED)
+    ]
+
+
+def submit(run_id: str, plan: Plan, stored: StoredPlan, *, keep: float, prepared: int = 0) -> Call:
+    """Store a run, of which so many calls were prepared; answers the ids that are ready."""
     head = (
         stored.name,
         stored.document(),
@@ -74,7 +86,8 @@ def submit(run_id: str, plan: Plan, stored: StoredPlan, *, keep: float) -> Call:
         len(plan.roots),
         *plan.roots,
     )
-    return Call(script("submit_1"), keys.run_keys(run_id), (*head, *graph))
+    links = _links(plan, prepared * PREPARED, len(plan.steps))
+    return Call(script("submit_1"), keys.run_keys(run_id), (*head, *links))
 
 
 def read_plan(run_id: str) -> Call:
@@ -152,6 +165,14 @@ def overdue(run_id: str, *, age: float, most: int = 1000) -> Call:
 def read_run(run_id: str) -> Call:
     """Read all of a run."""
     return Call(script("read_run_1"), keys.run_keys(run_id))
+
+
+def _links(plan: Plan, first: int, last: int) -> list[Any]:
+    """Return id, number of needs and successors of the operations from number ``first`` to before ``last``."""
+    links: list[Any] = []
+    for name, step in islice(plan.steps.items(), first, last):
+        links += (name, len(step.needs), json.dumps(step.successors))
+    return links
 
 
 def _value(parts: Sequence[bytes]) -> Any:

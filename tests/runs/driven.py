@@ -45,7 +45,7 @@ class Driven:
         return names(self.call(joins.submit(self.id, self.plan, stored, keep=keep)))
 
     def start(self, name: str, token: str | None = None) -> Start:
-        references = StoredPlan.of(self.plan, {}).step(name).references
+        references = StoredPlan.of(self.plan, {}).step(name).needed(name)
         token = token or f"token-{next(_tokens)}"
         (answer,) = self.call(joins.start(self.id, "agent", [Beginning(name, token, references)]))
         return joins.started(answer, references)

@@ -29,6 +29,14 @@ local function successors_of(operation)
   return text and cjson.decode(text) or {}
 end
 
+-- Write operation, waits, successors for each, from an argument on: who waits for how many, and who for whom.
+local function write_links(first)
+  for i = first, #ARGV, 3 do
+    if ARGV[i + 1] ~= '0' then redis.call('HSET', WAITS, ARGV[i], ARGV[i + 1]) end
+    if ARGV[i + 2] ~= '[]' then redis.call('HSET', SUCCESSORS, ARGV[i], ARGV[i + 2]) end
+  end
+end
+
 local function is_running(operation)
   return redis.call('HGET', STATES, operation) == 'running'
 end
