@@ -233,11 +233,13 @@ class Runner:
             return None
         target = str(references.resolve(step.target, scope))
         arguments = references.resolve(step.arguments, scope)
-        reporter = Reporter(
-            lambda told: self._courier.send(joins.progress(run_id, operation, told))
-        )
+        reporter = Reporter(lambda told: self._ask(joins.progress(run_id, operation, told)))
         try:
-            return await self._caller.call(step, start.attempt, target, arguments, reporter, run_id)
+            outcome = await self._caller.call(
+                step, start.attempt, target, arguments, reporter, run_id
+            )
+            await reporter.finish()
+            return outcome
         finally:
             reporter.close()
 
@@ -266,7 +268,7 @@ class Runner:
         )
         return future
 
-    def _ask(self, request: Call) -> Awaitable[Any]:
+    def _ask(self, request: Call) -> asyncio.Future[Any]:
         """Have the courier make a call; the answer, or its error, comes back to the loop."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._courier.send(request, lambda reply: self._handover.call(_resolve, future, reply))

@@ -67,7 +67,7 @@ def _check_against_servers(model: Graph, mcp_config: str | None, source: str) ->
 @click.option("--mermaid", is_flag=True, help="A Mermaid diagram.")
 @json_option
 def plan(graph: str, as_canvas: bool, mermaid: bool, as_json: bool) -> None:
-    """Show what a graph compiles to: order, durations, ranks, groups.
+    """Show what a graph compiles to: order, ranks, groups.
 
     With a system that is up, it is checked against that, and durations are those measured there.
     """

@@ -10,12 +10,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fleet import Fleet
 
 from omx_tasks.agents.progress import LONGEST, Reporter
 from omx_tasks.api import Run
+from omx_tasks.errors import OmxError
 from omx_tasks.graph.model import Operation
 from omx_tasks.runs.follow import Change
 from omx_tasks.store import keys
@@ -135,35 +137,57 @@ def test_a_flood_is_told_a_few_times_and_its_end_always(steps: Fleet, store: Sto
     assert store.command(stream, "XLEN", stream) == 5, "the newest progress is kept, and no other"
 
 
-def test_what_was_said_last_is_told_even_when_the_call_ends_at_once() -> None:
+class Told:
+    """What was told; each is stored when the loop turns next."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.texts: list[str] = []
+        self._error = error
+
+    def __call__(self, text: str) -> asyncio.Future[Any]:
+        self.texts.append(text)
+        return asyncio.ensure_future(self._store())
+
+    async def _store(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def steps(self) -> list[float]:
+        return [json.loads(one)["progress"] for one in self.texts]
+
+
+@pytest.mark.parametrize("error", [None, OmxError("the cluster is away")])
+def test_what_was_said_last_is_told_even_when_the_call_ends_at_once(
+    error: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
     async def speak() -> list[float]:
-        told: list[str] = []
-        reporter = Reporter(told.append, every=60)
+        told = Told(error)
+        reporter = Reporter(told, every=60)
         for step in range(5):
             reporter(step, None, None)
-        assert len(told) == 1
-        reporter.close()
-        reporter.close()
-        return [json.loads(one)["progress"] for one in told]
+        assert told.steps == [0]
+        await reporter.finish()
+        await reporter.finish()
+        return told.steps
 
     assert asyncio.run(speak()) == [0, 4]
+    assert len(caplog.records) == (2 if error else 0)
 
 
 def test_between_two_reports_some_time_passes() -> None:
-    async def speak() -> int:
-        told: list[str] = []
-        reporter = Reporter(told.append, every=0.01)
+    async def speak() -> None:
+        told = Told()
+        reporter = Reporter(told, every=0.01)
         loop = asyncio.get_running_loop()
         began, said = loop.time(), 0
-        while loop.time() - began < 0.1:
+        while len(told.steps) < 3:
             reporter(said, None, None)
             said += 1
             await asyncio.sleep(0)
-        reporter.close()
+        await reporter.finish()
         passed = loop.time() - began
-        assert said > len(told)
-        assert json.loads(told[-1])["progress"] == said - 1
-        assert len(told) <= passed / 0.01 + 2
-        return len(told)
+        assert told.steps[-1] == said - 1
+        assert len(told.steps) <= passed / 0.01 + 2
 
-    assert asyncio.run(speak()) >= 2
+    asyncio.run(speak())
