@@ -18,6 +18,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -77,23 +78,27 @@ class Caller:
         tries = 0
         while True:
             tries += 1
-            began = time.time()
+            asked = began = time.time()
             try:
-                session = await self._sessions.get(step.server)
+                session = self._sessions.live(step.server)
+                if session is None:
+                    session = await self._sessions.get(step.server)
+                    began = time.time()
                 reads, harmless = self._promises(step, session)
                 if attempt > 1 and not harmless:
                     raise OperationError("connection", INTERRUPTED)
-                began = time.time()
                 kind = cast("Kind", step.kind)
                 make = partial(call, session, kind, target, arguments, timeout=step.timeout)
                 equal = (run_id, step.server, kind, target, step.timeout, json.dumps(arguments))
                 value, shared = await self._made(make, equal if reads else None, on_progress)
-                return self._succeeded(value, attempt + tries - 1, began, shared)
+                outcome = self._succeeded(value, attempt + tries - 1, began, shared)
+                return replace(outcome, cold=began - asked)
             except OperationError as error:
                 lost = error.kind in LOST_ANSWER
                 if not (lost and harmless and tries <= step.retries):
                     state = "unknown" if lost and not harmless else "failed"
-                    return self._ended(state, attempt + tries - 1, began, error)
+                    outcome = self._ended(state, attempt + tries - 1, began, error)
+                    return replace(outcome, cold=began - asked)
             await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1)))
 
     async def _made(

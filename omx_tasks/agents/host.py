@@ -92,6 +92,11 @@ class Host:
         self.heartbeat.start()
         self._stopwatch.start()
 
+    def resize(self, slots: int) -> None:
+        """Run more or fewer operations at once from now on."""
+        self._slots = slots
+        self.runner.resize(slots)
+
     def stop(self, timeout: float) -> None:
         """Let what runs end (for ``timeout`` seconds), carry the last answers, close the sessions."""
         self.runner.drain(timeout)

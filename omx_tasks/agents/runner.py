@@ -22,12 +22,14 @@ import secrets
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.handover import Handover
 from omx_tasks.agents.plans import Plans
 from omx_tasks.agents.progress import Reporter
+from omx_tasks.agents.slots import Slots
 from omx_tasks.agents.steps import Steps
 from omx_tasks.errors import OmxError, OperationError
 from omx_tasks.graph import references
@@ -62,7 +64,7 @@ class Work:
     """One delivered operation, from the moment it is taken until ``done`` is told."""
 
     __slots__ = (
-        "__weakref__", "_done", "_ended", "_runner", "operation", "plan", "revoked", "run_id", "task", "token",
+        "__weakref__", "_done", "_ended", "_runner", "limit", "operation", "plan", "revoked", "run_id", "task", "token",
     )  # fmt: skip
 
     def __init__(self, runner: Runner, run_id: str, operation: str, done: Done) -> None:
@@ -72,6 +74,7 @@ class Work:
         self.plan: StoredPlan | None = None
         self.task: asyncio.Task[None] | None = None
         self.revoked = False
+        self.limit: float | None = None
         self._runner = runner
         self._done = done
         self._ended = False
@@ -87,6 +90,10 @@ class Work:
     def terminate(self, _signal: int | None = None) -> None:
         """Cancel the operation: its server is told."""
         self._runner.revoke(self)
+
+    def give_up(self) -> None:
+        """Stop working on it: its server is told, and the message goes back to its queue."""
+        self._runner.give_up(self)
 
     def end(self, outcome: Outcome | None, error: OmxError | None) -> None:
         """Tell ``done``, the first time."""
@@ -114,7 +121,7 @@ class Runner:
         self._caller = caller
         self._advance = advance
         self._observe = observe
-        self._slots = asyncio.Semaphore(slots)
+        self._slots = Slots(slots)
         self._steps = Steps(agent, courier)
         self._handover = Handover(loop)
         self._plans = Plans(lambda run_id: self._ask(joins.read_plan(run_id)))
@@ -128,13 +135,21 @@ class Runner:
 
     # --- from any thread ----------------------------------------------------------------------------
 
-    def submit(self, run_id: str, operation: str, done: Done, *, revoked: bool = False) -> Work:
+    def submit(
+        self,
+        run_id: str,
+        operation: str,
+        done: Done,
+        *,
+        revoked: bool = False,
+        limit: float | None = None,
+    ) -> Work:
         """Run an operation; ``done`` is told once, from the loop's or the courier's thread, when all is stored.
 
-        One that was revoked is not begun, but cancelled.
+        One that was revoked is not begun, but cancelled. ``limit`` is how many seconds its call may take at most.
         """
         work = Work(self, run_id, operation, done)
-        work.revoked = revoked
+        work.revoked, work.limit = revoked, limit
         with self._idle:
             self._under_way.add(work)
         try:
@@ -161,6 +176,16 @@ class Runner:
         work.revoked = True
         with contextlib.suppress(RuntimeError):
             self._handover.call(_cancel, work)
+
+    def give_up(self, work: Work) -> None:
+        """End an operation that is under way without an outcome: it will be delivered again."""
+        with contextlib.suppress(RuntimeError):
+            self._handover.call(_cancel, work)
+
+    def resize(self, slots: int) -> None:
+        """Run more or fewer operations at once from now on; those that run are not disturbed."""
+        with contextlib.suppress(RuntimeError):
+            self._handover.call(self._slots.resize, slots)
 
     def drain(self, timeout: float) -> bool:
         """Wait until nothing is under way; False when ``timeout`` seconds were not enough."""
@@ -235,8 +260,9 @@ class Runner:
         arguments = references.resolve(step.arguments, scope)
         reporter = Reporter(lambda told: self._ask(joins.progress(run_id, operation, told)))
         try:
+            limited = _limited(step, work.limit)
             outcome = await self._caller.call(
-                step, start.attempt, target, arguments, reporter, run_id
+                limited, start.attempt, target, arguments, reporter, run_id
             )
             await reporter.finish()
             return outcome
@@ -320,6 +346,15 @@ def _known(work: Work) -> tuple[StoredPlan, StoredStep]:
     return work.plan, work.step
 
 
+def _limited(step: StoredStep, limit: float | None) -> StoredStep:
+    """Return a step that keeps to a task's time limit, which is one for all its tries together."""
+    if limit is None:
+        return step
+    timeout = min(step.timeout, limit)
+    tries = min(step.retries + 1, max(1, int(limit / timeout)))
+    return replace(step, timeout=timeout, retries=tries - 1)
+
+
 def _scope(plan: StoredPlan, operation: str, start: Start) -> dict[str, Any]:
     scope = {"inputs": plan.inputs, **start.values}
     index = item_of(operation)[1]
@@ -342,8 +377,9 @@ def _in_turn(
 
 
 def _cancel(work: Work) -> None:
+    """Cancel on the loop's next round: a task that was not begun yet would end without a word to anybody."""
     if work.task is not None:
-        work.task.cancel()
+        asyncio.get_running_loop().call_soon(work.task.cancel)
 
 
 def _resolve(future: asyncio.Future[Any], reply: Any) -> None:

@@ -73,7 +73,10 @@ class OperationRequest:
         if self.work is not None:
             self.work.terminate()
 
-    cancel = terminate
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:  # noqa: ARG002
+        """End the call at a cold shutdown; the server is told, and the message goes back to its queue."""
+        if self.work is not None:
+            self.work.give_up()
 
 
 def operations(task: Any, app: Any, consumer: Any) -> Handler:
@@ -83,6 +86,7 @@ def operations(task: Any, app: Any, consumer: Any) -> Handler:
     if host is None:
         return fallback
     runner, tell, errors = host.runner, _teller(consumer), consumer.connection_errors
+    pool = consumer.pool
 
     def handle(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **_: Any) -> None:
         names = None if _is_special(message.headers) else named(message.body)
@@ -96,7 +100,10 @@ def operations(task: Any, app: Any, consumer: Any) -> Handler:
         def done(outcome: Outcome | None, error: OmxError | None) -> None:
             _finished(request, outcome, error, errors, tell)
 
-        request.work = runner.submit(*names, done, revoked=revoked)
+        limit = pool.limit_of(task)
+        request.work = runner.submit(*names, done, revoked=revoked, limit=limit)
+        for told in callbacks:
+            told(request)
 
     return handle
 

@@ -3,10 +3,13 @@
 Every message that was published is in exactly one place: acknowledged, failed (refused for good), waiting, leased,
 delayed, dead, or removed by a purge or a drop. One script reads all of a queue at one moment, so the sum is exact
 while producers and workers go on. A queue that lapsed or was deleted takes its counters along.
+
+Each worker that consumes a queue subscribes to its doorbell: counting the subscribers counts the workers.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -22,21 +25,42 @@ from omx_tasks.store.topology import slot_of
 
 #: Ways for a message to leave its queue, as counted.
 GONE = ("acked", "failed", "purged", "dropped")
+#: What only says how often: a message that came back, was put back from the dead ones, or was acked too late.
+TIMES = ("returned", "replayed", "fenced")
 _PAGE = 100
 
 
+class Rates(NamedTuple):
+    """Messages a second, between two moments."""
+
+    published: float
+    acked: float
+
+
 class QueueReport(NamedTuple):
-    """One queue at one moment, and where it is."""
+    """One queue at one moment, where it is, and how many workers consume it; ``rates`` only where measured."""
 
     name: str
     stats: Stats
     slot: int
     node: Node | None
+    consumers: int
+    rates: Rates | None = None
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether it is one of Celery's own for remote control and events: broadcasts, which nothing keeps."""
+        return self.name.endswith(".pidbox") or self.name.startswith("celeryev.")
 
     @property
     def present(self) -> int:
         """How many messages are in the queue, wherever they stand."""
         return sum(self.stats.waiting) + self.stats.leased + self.stats.delayed + self.stats.dead
+
+    @property
+    def oldest(self) -> float | None:
+        """How many seconds the longest waiting message has been in the queue."""
+        return max((age for age in self.stats.oldest if age is not None), default=None)
 
     @property
     def missing(self) -> int:
@@ -49,6 +73,7 @@ class QueueReport(NamedTuple):
 class DeadMessage(NamedTuple):
     """A message that was delivered too often; ``died`` is in Unix seconds."""
 
+    queue: str
     id: str
     died: float
     priority: Priority
@@ -69,17 +94,42 @@ def names(store: Store) -> list[str]:
 def reports(store: Store, queue_names: Iterable[str] | None = None) -> list[QueueReport]:
     """Report on these queues (default: all that were declared), each at one moment of its own."""
     wanted = names(store) if queue_names is None else list(queue_names)
+    bells = [keys.bell(name) for name in wanted]
+    counted = store.commands([(bell, ("PUBSUB", "SHARDNUMSUB", bell)) for bell in bells])
     replies = store.run_many([queues.stats(name) for name in wanted])
     return [
-        _report(store, name, queues.read_stats(reply))
-        for name, reply in zip(wanted, replies, strict=True)
+        _report(store, name, queues.read_stats(reply), int(consumers))
+        for name, reply, (_, consumers) in zip(wanted, replies, counted, strict=True)
         if not isinstance(reply, ReplyError)
     ]
 
 
-def _report(store: Store, name: str, stats: Stats) -> QueueReport:
+def measured(store: Store, seconds: float) -> list[QueueReport]:
+    """Report on all queues with their rates, by the servers' clocks: it takes so many seconds."""
+    before = {report.name: report.stats for report in reports(store)}
+    time.sleep(seconds)
+    return [
+        report._replace(rates=rates(before[report.name], report.stats))
+        if report.name in before
+        else report
+        for report in reports(store)
+    ]
+
+
+def rates(before: Stats, after: Stats) -> Rates:
+    """Return the rates between two moments of one queue."""
+    seconds = max(after.time - before.time, 0.001)
+
+    def rate(counter: str) -> float:
+        more = after.counters.get(counter, 0) - before.counters.get(counter, 0)
+        return max(0.0, more / seconds)  # a queue that was deleted counts anew
+
+    return Rates(rate("published"), rate("acked"))
+
+
+def _report(store: Store, name: str, stats: Stats, consumers: int) -> QueueReport:
     slot = slot_of(keys.meta(name))
-    return QueueReport(name, stats, slot, store.topology.owner(slot))
+    return QueueReport(name, stats, slot, store.topology.owner(slot), consumers)
 
 
 def dead(store: Store, queue: str) -> Iterator[DeadMessage]:
@@ -89,7 +139,12 @@ def dead(store: Store, queue: str) -> Iterator[DeadMessage]:
         for first in range(0, len(page), 5):
             id_, died, priority, deliveries, body = page[first : first + 5]
             yield DeadMessage(
-                id_.decode(), int(died) / 1000, Priority(int(priority)), int(deliveries), body
+                queue,
+                id_.decode(),
+                int(died) / 1000,
+                Priority(int(priority)),
+                int(deliveries),
+                body,
             )
         position += _PAGE
 

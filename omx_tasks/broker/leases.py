@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 #: What a channel without a prefetch limit takes at most in one claim.
 UNLIMITED = 64
+#: Messages that one script settles at most: a server does nothing else meanwhile.
+MOST = 500
 
 
 class Leases:
@@ -36,6 +39,7 @@ class Leases:
         self.channel = channel
         self.prefetch_count = prefetch_count or 0
         self.lost = 0
+        self._closed = False
         self._lock = threading.Lock()
         self._held: dict[str, tuple[str, str]] = {}
         self._messages: dict[str, Any] = {}
@@ -80,8 +84,20 @@ class Leases:
         return []
 
     def restore_unacked_once(self, **_kwargs: Any) -> None:
-        """Give everything back, at the end of the channel."""
-        self.restore_unacked()
+        """Give back, at the end of the channel, what nobody works on: whose message nobody has any more.
+
+        What somebody has stays ours until he acknowledges it, or forgets it: an ack needs the token, not the channel.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        with self._lock:
+            messages, self._messages = self._messages, {}
+        for tag in self._held.keys() - messages.keys():
+            self.give_back(tag)
+        while messages:
+            tag, message = messages.popitem()
+            weakref.finalize(message, self.give_back, tag).atexit = False
 
     def restore_visible(self, *_args: Any, **_kwargs: Any) -> None:
         """Nothing to do: claims return what dead workers held."""
@@ -103,6 +119,10 @@ class Leases:
         with self._lock:
             self._held[held.id] = (queue, held.token)
 
+    def give_back(self, tag: str) -> None:
+        """Return a message that nobody began to work on."""
+        self._settle(tag, "unbegun")
+
     def _settle(self, tag: str, outcome: str) -> None:
         with self._lock:
             place = self._held.pop(tag, None)
@@ -118,11 +138,13 @@ class Leases:
     def _pending(self) -> Iterator[tuple[Call, Done | None]]:
         with self._lock:
             acks, self._acks = self._acks, defaultdict(list)
-        for (outcome, queue), held in acks.items():
-            if outcome == "released":
-                yield queues.release(queue, held), _report
-            else:
-                yield queues.ack(queue, held, outcome=outcome), _report_ack
+        for (outcome, queue), all_held in acks.items():
+            for first in range(0, len(all_held), MOST):
+                held = all_held[first : first + MOST]
+                if outcome in ("released", "unbegun"):
+                    yield queues.release(queue, held, unbegun=outcome == "unbegun"), _report
+                else:
+                    yield queues.ack(queue, held, outcome=outcome), _report_ack
 
     def renewals(self) -> Iterator[tuple[Call, Done | None]]:
         """Make the calls that extend every lease."""

@@ -19,6 +19,7 @@ once for each place that gets free, but a moment later for all of them.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -279,7 +280,7 @@ class Poller:
                 self._hand_over(consumption, delivery)
             except BaseException:
                 for rest in got.deliveries[position + 1 :]:
-                    consumption.channel.qos.reject(rest.id, requeue=True)
+                    consumption.channel.qos.give_back(rest.id)
                 raise
 
     def _plan_next(self, consumption: Consumption, got: Claimed) -> None:
@@ -312,10 +313,16 @@ class Poller:
         """Deliver a message that is held; give it back if its consumer was cancelled meanwhile."""
         qos, queue = consumption.channel.qos, consumption.queue
         if self._consumptions.get(keys.bell(queue)) is not consumption:
-            qos.reject(delivery.id, requeue=True)
+            qos.give_back(delivery.id)
+            return
+        try:
+            message = readable(delivery)
+        except (ValueError, LookupError, TypeError) as error:
+            logger.error("message %s of %s cannot be read: %r", delivery.id, queue, error)
+            qos.reject(delivery.id, requeue=True)  # after so many deliveries it is among the dead
             return
         self._delivered += 1
-        self._deliver(readable(delivery), queue)
+        self._deliver(message, queue)
         if consumption.no_ack:
             qos.ack(delivery.id)
 
@@ -373,7 +380,9 @@ def _nothing() -> None:
 
 def readable(delivery: Delivery) -> dict[str, Any]:
     """Return a claimed message in the form that kombu's channels read."""
-    payload: dict[str, Any] = loads(delivery.body)
+    # kombu's reader calls a function for each object; only few messages have something for it.
+    read = loads if b"__type__" in delivery.body else json.loads
+    payload: dict[str, Any] = read(delivery.body)
     again = delivery.count > 1
     payload["properties"]["delivery_tag"] = delivery.id
     payload["properties"].setdefault("delivery_info", {})["redelivered"] = again

@@ -98,9 +98,13 @@ def renew(queue: str, held: Iterable[Held], *, lease: int) -> Call:
     return Call(script("renew_1"), keys.queue_keys(queue), (lease, *_flat(held)))
 
 
-def release(queue: str, held: Iterable[Held], *, delay: int = 0) -> Call:
-    """Give messages back to their places, after ``delay`` ms; answers how many."""
-    return Call(script("release_1"), keys.queue_keys(queue), (delay, *_flat(held)))
+def release(queue: str, held: Iterable[Held], *, delay: int = 0, unbegun: bool = False) -> Call:
+    """Give messages back to their places, after ``delay`` ms; answers how many.
+
+    The delivery of what nobody began (``unbegun``) does not count: it says nothing against the message.
+    """
+    arguments = (delay, int(unbegun), *_flat(held))
+    return Call(script("release_1"), keys.queue_keys(queue), arguments)
 
 
 def purge(queue: str) -> Call:

@@ -6,6 +6,7 @@ Celery and this package says ``broker_transport = "omx_tasks.broker.transport:Tr
 
 from __future__ import annotations
 
+import atexit
 from importlib.metadata import version
 from typing import Any
 
@@ -13,6 +14,7 @@ from kombu.transport import TRANSPORT_ALIASES, virtual
 
 from omx_tasks.broker.bindings import Bindings
 from omx_tasks.broker.channel import Channel
+from omx_tasks.broker.leases import Leases
 from omx_tasks.broker.poller import Poller
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.store.address import Address
@@ -60,6 +62,8 @@ class Transport(virtual.Transport):
         self.broadcast_queues: dict[str, str] = {}
         self.lapsing_queues: set[str] = set()
         self._renewing = False
+        #: Leases of closed channels on whose messages somebody still works.
+        self._kept: list[Leases] = []
 
     def driver_version(self) -> str:
         """Return the version of this package."""
@@ -80,8 +84,8 @@ class Transport(virtual.Transport):
         return channel
 
     def _renewals(self) -> Any:
-        for channel in list(self.channels):
-            yield from channel.qos.renewals()
+        for leases in [*(channel.qos for channel in self.channels), *self._kept]:
+            yield from leases.renewals()
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ARG002
         """Let Celery's event loop drive the poller."""
@@ -91,10 +95,28 @@ class Transport(virtual.Transport):
         """Wait for messages without an event loop; `TimeoutError` when none came in ``timeout`` seconds."""
         self.poller.drain(timeout)
 
+    def close_channel(self, channel: Any) -> None:
+        """Forget a channel, but not what somebody still works on."""
+        if len(channel.qos):
+            self._kept.append(channel.qos)
+        super().close_channel(channel)
+
     def close_connection(self, connection: Any) -> None:
-        """Give back what is held, flush the acks, close the links."""
+        """Give back what nobody works on, flush the acks, close the links.
+
+        For what somebody still works on the courier goes on: it renews the leases and carries the acks.
+        """
         super().close_connection(connection)
         self.poller.close()
+        self._kept = [leases for leases in self._kept if len(leases)]
+        if self._kept:
+            atexit.register(self._let_go)
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        for leases in self._kept:
+            leases.restore_unacked()
         self.courier.stop()
         self.store.close()
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from omx_tasks.bench.broker import QUICK, Comparison, Size, compare
 from omx_tasks.bench.figures import MEASURES, Figure
+from omx_tasks.bench.graphs import AGENTS, GOAL, RECORDED, SLOTS, GraphFigure, Measured, measure
 from omx_tasks.bench.submit import Sample
 from omx_tasks.bench.submit import measure as measure_submit
-from omx_tasks.cli.output import print_json, results, say
+from omx_tasks.bench.workflows import read_folder
+from omx_tasks.cli.output import print_json, print_table, results, say
+from omx_tasks.errors import ConfigurationError
+
+#: Seconds of an ideal schedule in a quick bench.
+QUICK_IDEAL = 1.0
 
 
 @click.group()
@@ -72,6 +81,49 @@ def table_of_submissions(outcome: dict[str, Sample]) -> Table:
         sizes = (f"{one.memory:.0f}", f"{one.document / 1024:,.0f}", f"{one.message:,}")
         table.add_row(name, *seconds, *sizes)
     return table
+
+
+@bench.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
+@click.option(
+    "--ideal",
+    type=click.FloatRange(0.1, 3600),
+    default=10.0,
+    show_default=True,
+    help="Seconds of each graph's ideal schedule.",
+)
+@click.option("--quick", is_flag=True, help="One second each: shows that it works, says little.")
+@click.option("--json", "as_json", is_flag=True, help="One line with one object.")
+def graphs(folder: Path | None, ideal: float, quick: bool, as_json: bool) -> None:
+    """Run recorded workflows and compare with their ideal schedules.
+
+    FOLDER holds workflows as JSON; a checkout of the project has some. Each runs critical path first,
+    then level by level, then first in, first out.
+    """
+    if folder is None and not RECORDED.is_dir():
+        raise ConfigurationError("name a FOLDER with recorded workflows: there are none installed")
+    workflows = read_folder(folder or RECORDED)
+    outcome = measure(workflows, QUICK_IDEAL if quick else ideal, os.environ, say)
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        _print_graphs(outcome)
+
+
+def _print_graphs(outcome: Measured) -> None:
+    """Print the achieved time, and beside it that of other orders, all to the ideal."""
+    slots = f"{AGENTS} agents with {SLOTS} slots each"
+    titles = ("graph", "operations", "ideal", "achieved", "", "by level", "", "first in", "")
+    print_table(titles, [_graph_row(figure) for figure in outcome.figures])
+    say(f"{slots}, {outcome.seconds:.0f} s; goal: achieved {GOAL} of ideal")
+
+
+def _graph_row(figure: GraphFigure) -> list[str | Text]:
+    cells: list[str | Text] = [figure.name, str(figure.operations), f"{figure.ideal:.2f} s"]
+    for seconds in (figure.achieved, figure.by_level, figure.first_in):
+        cells += [f"{seconds:.2f} s", f"{seconds / figure.ideal:.2f}x"]
+    cells[4] = Text(f"{figure.ratio:.2f}x", "green" if GOAL.met(figure.ratio) else "red")
+    return cells
 
 
 def table_of(outcome: Comparison) -> Table:

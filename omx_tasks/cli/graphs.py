@@ -64,9 +64,10 @@ def _check_against_servers(model: Graph, mcp_config: str | None, source: str) ->
 @click.command()
 @_graph_argument
 @click.option("--canvas", "as_canvas", is_flag=True, help="The Celery groups and chords.")
-@click.option("--mermaid", is_flag=True, help="A Mermaid diagram.")
+@click.option("--mermaid", is_flag=True, help="A Mermaid diagram, for up to 500 arrows.")
+@click.option("--dot", is_flag=True, help="A Graphviz diagram, for any size.")
 @json_option
-def plan(graph: str, as_canvas: bool, mermaid: bool, as_json: bool) -> None:
+def plan(graph: str, as_canvas: bool, mermaid: bool, dot: bool, as_json: bool) -> None:
     """Show what a graph compiles to: order, ranks, groups.
 
     With a system that is up, it is checked against that, and durations are those measured there.
@@ -77,6 +78,8 @@ def plan(graph: str, as_canvas: bool, mermaid: bool, as_json: bool) -> None:
         print_json(_as_json(compiled))
     elif as_canvas:
         click.echo(canvas.describe(compiled))
+    elif dot:
+        click.echo(draw.dot(compiled))
     else:
         click.echo(draw.mermaid(compiled) if mermaid else draw.text(compiled))
 

@@ -1,147 +1,157 @@
-"""``omx queues``: what waits where, whether it adds up, and the messages that nobody could finish."""
+"""``omx queues``: what waits where, who takes it, and whether it adds up."""
 
 from __future__ import annotations
 
 import sys
-from datetime import datetime
 from typing import Any
 
 import click
+from rich.text import Text
 
 from omx_tasks.broker import audit
-from omx_tasks.broker.audit import QueueReport
-from omx_tasks.cli.output import complain, json_option, print_json, print_table, say
+from omx_tasks.broker.audit import GONE, TIMES, QueueReport
+from omx_tasks.cli.dead import dead
+from omx_tasks.cli.output import (
+    complain,
+    duration,
+    json_option,
+    mark,
+    print_json,
+    print_table,
+    results,
+    say,
+)
 from omx_tasks.cli.target import existing_store
-from omx_tasks.errors import NotFoundError
 
-_COUNTERS = ("published", "acked", "failed", "purged", "dropped", "returned", "fenced")
-_queue_argument = click.argument("queue")
-_ids_argument = click.argument("ids", nargs=-1, metavar="[ID]…")
+#: Seconds over which rates are measured, and the width of a terminal from which on all columns are shown.
+MEASURE, WIDE = 0.5, 110
+NOTHING = (
+    "no queues yet: agents make theirs (`omx up --detach`), and so does the first `omx run GRAPH`"
+)
+
+_COUNTERS = ("published", *GONE, *TIMES)
 
 
 @click.group(invoke_without_command=True)
 @click.option(
     "--audit", "audited", is_flag=True, help="Exit 1 unless every message is accounted for."
 )
+@click.option("--all", "everything", is_flag=True, help="Also Celery's own, of remote control.")
 @json_option
 @click.pass_context
-def queues(context: click.Context, audited: bool, as_json: bool) -> None:
+def queues(context: click.Context, audited: bool, everything: bool, as_json: bool) -> None:
     """List the queues and what waits in them.
 
     With --audit also what became of every message that was ever published.
     """
     if context.invoked_subcommand is not None:
         return
-    found = audit.reports(existing_store())
+    store = existing_store()
+    found = audit.reports(store) if audited else audit.measured(store, MEASURE)
+    found = [report for report in found if everything or not report.is_internal]
     if as_json:
         print_json([_as_json(report) for report in found])
     elif not found:
-        say("no queues yet")
+        say(NOTHING)
+    elif audited:
+        _print_audit(found)
     else:
-        _print(found, audited)
+        _print(found)
     wrong = [report for report in found if report.missing] if audited else []
     for report in wrong:
-        complain(f"queue {report.name!r}: {report.missing} messages are unaccounted for")
+        complain(f"queue {report.name!r}: {_missing(report.missing)}")
     sys.exit(1 if wrong else 0)
 
 
-def _print(found: list[QueueReport], audited: bool) -> None:
-    titles: tuple[str, ...]
-    if audited:
-        titles = ("queue", *_COUNTERS, "waiting", "leased", "delayed", "dead", "missing")
-        print_table(titles, [_audit_line(report) for report in found])
-    else:
-        titles = ("queue", "P0", "P1", "P2", "P3", "leased", "delayed", "dead", "slot", "node")
-        print_table(titles, [_line(report) for report in found])
+queues.add_command(dead)
 
 
-def _line(report: QueueReport) -> tuple[str, ...]:
-    stats = report.stats
-    numbers = (*stats.waiting, stats.leased, stats.delayed, stats.dead, report.slot)
-    return (report.name, *map(str, numbers), str(report.node))
+def _print(found: list[QueueReport]) -> None:
+    console = results()
+    wide = not console.is_terminal or console.width >= WIDE
+    rows = [_row(report, wide) for report in found]
+    if console.is_terminal:
+        _fit(rows, console.width)
+    print_table(list(rows[0]), [list(row.values()) for row in rows])
 
 
-def _audit_line(report: QueueReport) -> tuple[str, ...]:
-    stats = report.stats
-    counted = (stats.counters.get(name, 0) for name in _COUNTERS)
-    numbers = (
-        *counted,
-        sum(stats.waiting),
-        stats.leased,
-        stats.delayed,
-        stats.dead,
-        report.missing,
-    )
-    return (report.name, *map(str, numbers))
+def _row(report: QueueReport, wide: bool) -> dict[str, str]:
+    """Return a line of the table: title and cell of each column."""
+    stats, rates = report.stats, report.rates
+    waiting = {f"P{number}": str(count) for number, count in enumerate(stats.waiting)}
+    row = {
+        "queue": report.name,
+        **(waiting if wide else {"waiting": str(sum(stats.waiting))}),
+        "leased": str(stats.leased),
+        "delayed": str(stats.delayed),
+        "dead": str(stats.dead),
+        "oldest": _age(report.oldest),
+        "in/s": f"{rates.published:.0f}" if rates else "-",
+        "out/s": f"{rates.acked:.0f}" if rates else "-",
+        "workers": str(report.consumers),
+    }
+    return {**row, "slot": str(report.slot), "node": str(report.node)} if wide else row
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return duration(seconds)
+
+
+def _fit(rows: list[dict[str, str]], width: int) -> None:
+    """Shorten the names of queues in their middle until a line has room."""
+    others = [title for title in rows[0] if title != "queue"]
+    taken = sum(2 + max(len(title), *(len(row[title]) for row in rows)) for title in others)
+    room = max(12, width - taken)
+    for row in rows:
+        name = row["queue"]
+        if len(name) > room:
+            row["queue"] = f"{name[: room // 2]}…{name[len(name) - (room - 1) // 2 :]}"
+
+
+def _print_audit(found: list[QueueReport]) -> None:
+    """Print for each queue what became of its messages: only what there is."""
+    console = results()
+    for report in found:
+        stats, counters = report.stats, report.stats.counters
+        places = {
+            **{name: counters.get(name, 0) for name in GONE},
+            "waiting": sum(stats.waiting),
+            "leased": stats.leased,
+            "delayed": stats.delayed,
+            "dead": stats.dead,
+        }
+        sums = " + ".join(f"{count:,} {name}" for name, count in places.items() if count) or "0"
+        published = f"{counters.get('published', 0):,} published = {sums}"
+        line = Text.assemble(mark("failed" if report.missing else "succeeded"), " ", report.name)
+        line.append(f"  {published}", style="dim")
+        if report.missing:
+            line.append(f"; {_missing(report.missing)}", style="red")
+        console.print(line, soft_wrap=True)
+
+
+def _missing(count: int) -> str:
+    return f"{abs(count):,} {'unaccounted for' if count > 0 else 'more than were published'}"
 
 
 def _as_json(report: QueueReport) -> dict[str, Any]:
-    stats = report.stats
+    stats, rates = report.stats, report.rates
+    oldest = {f"P{number}": age for number, age in enumerate(stats.oldest)}
     return {
         "queue": report.name,
         "waiting": {f"P{number}": count for number, count in enumerate(stats.waiting)},
         "leased": stats.leased,
         "delayed": stats.delayed,
         "dead": stats.dead,
+        "oldest": {**oldest, "all": report.oldest},
+        "rates": rates._asdict() if rates else None,
+        "consumers": report.consumers,
         "counters": {name: stats.counters.get(name, 0) for name in _COUNTERS},
         "missing": report.missing,
         "slot": report.slot,
         "node": str(report.node),
     }
-
-
-@queues.group()
-def dead() -> None:
-    """Messages that were delivered too often: look at them, put them back, or drop them."""
-
-
-@dead.command("list")
-@_queue_argument
-@json_option
-def list_dead(queue: str, as_json: bool) -> None:
-    """List a queue's dead messages, the longest dead first."""
-    found = list(audit.dead(existing_store(), queue))
-    if as_json:
-        print_json([{**message._asdict(), "body": message.body.decode()} for message in found])
-    elif not found:
-        say(f"nothing is dead in {queue}")
-    else:
-        rows = [
-            (
-                message.id,
-                datetime.fromtimestamp(message.died).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
-                message.priority.name,
-                str(message.deliveries),
-            )
-            for message in found
-        ]
-        print_table(("message", "died", "priority", "deliveries"), rows)
-
-
-@dead.command()
-@_queue_argument
-@_ids_argument
-def replay(queue: str, ids: tuple[str, ...]) -> None:
-    """Put dead messages back to their places, counted anew; without ids, all of them."""
-    store = existing_store()
-    say(f"{audit.replay(store, queue, _chosen(queue, ids))} messages are back in {queue}")
-
-
-@dead.command()
-@_queue_argument
-@_ids_argument
-def drop(queue: str, ids: tuple[str, ...]) -> None:
-    """Remove dead messages for good; without ids, all of them."""
-    store = existing_store()
-    say(f"{audit.drop(store, queue, _chosen(queue, ids))} messages of {queue} are gone")
-
-
-def _chosen(queue: str, ids: tuple[str, ...]) -> list[str]:
-    """Return the ids that were named, all of them dead, or all that are dead."""
-    known = [message.id for message in audit.dead(existing_store(), queue)]
-    for name in ids:
-        if name not in known:
-            raise NotFoundError(
-                f"no dead message {name!r} in {queue}: `omx queues dead list {queue}`"
-            )
-    return list(ids) or known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -11,6 +12,7 @@ from omx_tasks.api import Run, submit_graph
 from omx_tasks.cli.output import complain, config_option, duration, print_json, results, say
 from omx_tasks.cli.present import failures, shared, show_answer
 from omx_tasks.cli.progress import show_all
+from omx_tasks.cli.report import against_ideal, read_report, report_option, write_report
 from omx_tasks.cli.target import known_url, server_file, store_for_run, warn_of_broken
 from omx_tasks.deploy.interrupts import held_back
 from omx_tasks.errors import ConfigurationError, UnavailableError
@@ -39,14 +41,22 @@ def pairs(given: tuple[str, ...]) -> dict[str, str]:
 @click.option("--input", "-i", "inputs", multiple=True, metavar="K=V", help="A value for an input.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")
 @click.option("--detach", is_flag=True, help="Submit, print the run's id, and return.")
+@report_option
 @config_option
 def run(
-    graph: str, inputs: tuple[str, ...], as_json: bool, detach: bool, mcp_config: str | None
+    graph: str,
+    inputs: tuple[str, ...],
+    as_json: bool,
+    detach: bool,
+    report: Path | None,
+    mcp_config: str | None,
 ) -> None:
     """Run a graph and print its answer.
 
     Exit code 0: it succeeded. 1: it failed or was cancelled. 2: the graph or the configuration is wrong.
     """
+    if detach and report:
+        raise click.UsageError("with --detach, ask later: `omx result RUN --report FILE.html`")
     model = Graph.load(graph)
     given = pairs(inputs)
     plan = _checked(model, given, graph, mcp_config)
@@ -58,8 +68,9 @@ def run(
             print_json({"run": submitted.id}) if as_json else click.echo(submitted.id)
             return
         view = _followed(store, plan, given, graph)
+        reported = _reported(store, view, report)
     _print(plan, view, as_json)
-    sys.exit(0 if view.succeeded else 1)
+    sys.exit(0 if view.succeeded and reported else 1)
 
 
 def _checked(model: Graph, given: dict[str, str], source: str, mcp_config: str | None) -> Plan:
@@ -104,6 +115,18 @@ def _ended(submitted: Run, *, cancel: bool = False) -> RunView:
         _lost(error)
     say(f"run {submitted.id} {view.state} in {duration(view.seconds)}{shared(view)}")
     return view
+
+
+def _reported(store: Store, view: RunView, path: Path | None) -> bool:
+    """Say how the run went against what was possible, and write the page; False when it could not be written."""
+    try:
+        report = read_report(store, view.run)
+    except UnavailableError as error:
+        complain(f"there is no report: {error}")
+        return path is None
+    if view.succeeded and (line := against_ideal(report)):
+        say(line)
+    return path is None or write_report(report, path)
 
 
 def _lost(error: UnavailableError) -> NoReturn:

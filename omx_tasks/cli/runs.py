@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from pathlib import Path
 
 import click
 
@@ -18,6 +19,7 @@ from omx_tasks.cli.output import (
     say,
 )
 from omx_tasks.cli.present import failures, how_far, show_run
+from omx_tasks.cli.report import read_report, report_option, write_report
 from omx_tasks.cli.target import existing_store
 from omx_tasks.errors import NotFoundError
 from omx_tasks.runs.listing import RunLine, recent
@@ -55,20 +57,23 @@ def watch(run: str, as_json: bool) -> None:
 
 @click.command()
 @_run_argument
+@report_option
 @json_option
-def result(run: str, as_json: bool) -> None:
+def result(run: str, report: Path | None, as_json: bool) -> None:
     """Wait for a run and print its operations.
 
     Exit code 1: it failed or was cancelled.
     """
-    view = Run(run, existing_store()).wait()
+    store = existing_store()
+    view = Run(run, store).wait()
+    reported = report is None or write_report(read_report(store, run), report)
     if as_json:
         print_json(view.as_json())
     else:
         show_run(results(), view)
         for sentence in failures(view):
             complain(sentence)
-    sys.exit(0 if view.succeeded else 1)
+    sys.exit(0 if view.succeeded and reported else 1)
 
 
 @click.command()

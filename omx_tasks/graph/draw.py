@@ -1,4 +1,4 @@
-"""A plan for people: a Mermaid diagram and a table, so that it can be judged before it runs."""
+"""A plan for people: a diagram (Mermaid, Graphviz) and a table, so that it can be judged before it runs."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ def mermaid(plan: Plan) -> str:
             arrow = "-->" if need in step.references else "-.->"
             lines.append(f"    {numbers[need]} {arrow} {numbers[name]}")
     return "\n".join(lines)
+
+
+def dot(plan: Plan) -> str:
+    """Return the same for Graphviz, which draws graphs of any size: Mermaid stops at 500 arrows."""
+    numbers = {name: f"n{number}" for number, name in enumerate(plan.steps)}
+    lines = [f"digraph {_quoted(plan.graph.name)} {{", "    rankdir=LR", "    node [shape=box]"]
+    for name, step in plan.steps.items():
+        double = ", peripheries=2" if step.operation.foreach else ""
+        lines.append(f"    {numbers[name]} [label={_quoted(name, _call(step))}{double}]")
+    for name, step in plan.steps.items():
+        for need in step.needs:
+            dotted = "" if need in step.references else " [style=dotted]"
+            lines.append(f"    {numbers[need]} -> {numbers[name]}{dotted}")
+    return "\n".join([*lines, "}"])
 
 
 def text(plan: Plan) -> str:
@@ -68,3 +82,8 @@ def _escaped(value: str) -> str:
     return (
         value.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
     )
+
+
+def _quoted(*lines: str) -> str:
+    escaped = (line.replace("\\", "\\\\").replace('"', '\\"') for line in lines)
+    return '"' + "\\n".join(escaped) + '"'

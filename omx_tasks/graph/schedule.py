@@ -8,20 +8,69 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeAlias
 
-from omx_tasks.graph.plan import Plan, longest_remaining
+from omx_tasks.graph.plan import longest_remaining
 
 Durations: TypeAlias = Mapping[str, float | Sequence[float]]
 
 
-def bound(plan: Plan, durations: Durations, slots: int) -> float:
+class Linked(Protocol):
+    """What must be known of an operation: its neighbours."""
+
+    @property
+    def needs(self) -> Sequence[str]:
+        """Those it waits for."""
+
+    @property
+    def successors(self) -> Sequence[str]:
+        """Those that wait for it."""
+
+
+class Ordered(Protocol):
+    """Operations in an order in which each follows what it needs: a ``Plan``, or a ``Skeleton``."""
+
+    @property
+    def steps(self) -> Mapping[str, Linked]:
+        """The operations by id."""
+
+
+class Neighbours(NamedTuple):
+    """The neighbours of an operation."""
+
+    needs: tuple[str, ...]
+    successors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Operations and what follows each, without anything else: what a run keeps of its plan."""
+
+    steps: dict[str, Neighbours]
+
+    @classmethod
+    def of(cls, names: Sequence[str], successors: Mapping[str, Sequence[str]]) -> Skeleton:
+        """Return the skeleton of ordered operations; one without successors may be left out."""
+        needs: dict[str, list[str]] = {name: [] for name in names}
+        for name in names:
+            for successor in successors.get(name, ()):
+                needs[successor].append(name)
+        return cls(
+            {
+                name: Neighbours(tuple(needs[name]), tuple(successors.get(name, ())))
+                for name in names
+            }
+        )
+
+
+def bound(plan: Ordered, durations: Durations, slots: int) -> float:
     """Return what no schedule on ``slots`` slots can beat: longest path, or work evenly spread."""
     work = sum(sum(_items(durations, name)) for name in plan.steps)
     return max(critical_path(plan, durations)[0], work / _at_least_one(slots))
 
 
-def critical_path(plan: Plan, durations: Durations) -> tuple[float, list[str]]:
+def critical_path(plan: Ordered, durations: Durations) -> tuple[float, list[str]]:
     """Return the seconds and the ids of the longest path; the earlier one where two tie."""
     ranks = _ranks(plan, durations)
     if not ranks:
@@ -32,7 +81,7 @@ def critical_path(plan: Plan, durations: Durations) -> tuple[float, list[str]]:
     return ranks[path[0]], path
 
 
-def simulate(plan: Plan, durations: Durations, slots: int) -> float:
+def simulate(plan: Ordered, durations: Durations, slots: int) -> float:
     """Return how long the run takes when free slots always take the ready work of highest rank.
 
     Nothing but the work itself takes time. This is list scheduling: at most twice the bound.
@@ -43,7 +92,7 @@ def simulate(plan: Plan, durations: Durations, slots: int) -> float:
 class _Simulation:
     """Slots, what is ready and what runs; time jumps from one finished item to the next."""
 
-    def __init__(self, plan: Plan, durations: Durations, slots: int) -> None:
+    def __init__(self, plan: Ordered, durations: Durations, slots: int) -> None:
         self._plan = plan
         self._durations = durations
         self._free = slots
@@ -57,8 +106,9 @@ class _Simulation:
     def run(self) -> float:
         """Return the time at which the last item finishes."""
         now = 0.0
-        for name in self._plan.roots:
-            self._release(name)
+        for name, waits in list(self._waiting.items()):
+            if not waits:
+                self._release(name)
         while self._ready or self._running:
             self._start(now)
             now = self._running[0][0]
@@ -106,7 +156,7 @@ def _items(durations: Durations, name: str) -> Sequence[float]:
     return (value,) if isinstance(value, int | float) else value
 
 
-def _ranks(plan: Plan, durations: Durations) -> dict[str, float]:
+def _ranks(plan: Ordered, durations: Durations) -> dict[str, float]:
     successors = {name: step.successors for name, step in plan.steps.items()}
     seconds = {name: max(_items(durations, name), default=0.0) for name in plan.steps}
     return longest_remaining(list(plan.steps), successors, seconds)

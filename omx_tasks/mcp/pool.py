@@ -63,6 +63,12 @@ class SessionPool:
         outcomes = await asyncio.gather(*(self._outcome(name) for name in self._entries))
         return dict(zip(self._entries, outcomes, strict=True))
 
+    def live(self, name: str) -> Session | None:
+        """Return the session of a server if it is open: then there is nothing to wait for."""
+        entry = self._entries.get(name)
+        session = None if entry is None else entry.session
+        return session if session is not None and session.alive else None
+
     async def get(self, name: str) -> Session:
         """Return the live session of a server, opening it if need be.
 

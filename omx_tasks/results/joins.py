@@ -32,6 +32,7 @@ STILLBORN = 3600
 class Outcome:
     """How one operation ended. Times are Unix seconds of the MCP call itself, ``output`` is its value as JSON.
 
+    ``cold`` is the seconds for which the call waited until its server's session was open.
     ``shared`` says that an equal call of another operation was answered for both.
     """
 
@@ -42,11 +43,12 @@ class Outcome:
     finished: float | None = None
     error: dict[str, str] | None = None
     output: str = ""
+    cold: float = 0.0
     shared: bool = False
 
     def record(self) -> str:
         """Return who did it, how often, when, and what went wrong, as JSON."""
-        fields = ("attempts", "agent", "started", "finished", "error")
+        fields = ("attempts", "agent", "started", "finished", "error", "cold")
         return json.dumps({name: getattr(self, name) for name in fields})
 
 

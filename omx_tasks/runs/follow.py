@@ -63,10 +63,20 @@ def follow(store: Store, run_id: str, *, timeout: float | None = None) -> Iterat
             raise NotFoundError(f"run {run_id!r} is gone: it is not kept any longer")
         for entry, fields in entries:
             last = entry
-            change = _change(entry, fields)
+            change = change_of(entry, fields)
             yield change
             if not change.operation and change.state != "running":
                 return
+
+
+def change_of(entry: str, fields: list[bytes]) -> Change:
+    """Read an entry of a run's stream."""
+    given = dict(zip(fields[0::2], fields[1::2], strict=True))
+    at = int(entry.partition("-")[0]) / 1000
+    operation, state, detail = (
+        given[name].decode() for name in (b"operation", b"state", b"record")
+    )
+    return Change(at, operation, state, detail)
 
 
 def _entries(answer: object) -> Iterator[tuple[str, list[bytes]]]:
@@ -74,12 +84,3 @@ def _entries(answer: object) -> Iterator[tuple[str, list[bytes]]]:
         for entries in answer.values():
             for entry, fields in entries:
                 yield entry.decode(), fields
-
-
-def _change(entry: str, fields: list[bytes]) -> Change:
-    given = dict(zip(fields[0::2], fields[1::2], strict=True))
-    at = int(entry.partition("-")[0]) / 1000
-    operation, state, detail = (
-        given[name].decode() for name in (b"operation", b"state", b"record")
-    )
-    return Change(at, operation, state, detail)

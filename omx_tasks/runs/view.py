@@ -17,7 +17,10 @@ from omx_tasks.store.client import Store
 
 @dataclass(frozen=True)
 class OperationView:
-    """One operation, or one item of a foreach. Times are Unix seconds of the MCP call itself."""
+    """One operation, or one item of a foreach. Times are Unix seconds of the MCP call itself.
+
+    ``cold`` is the seconds for which the call waited until its server's session was open.
+    """
 
     state: str
     attempts: int = 0
@@ -27,6 +30,7 @@ class OperationView:
     text: str | None = None
     structured: Any = None
     error: dict[str, str] | None = None
+    cold: float = 0.0
 
     @property
     def seconds(self) -> float | None:
@@ -34,6 +38,10 @@ class OperationView:
         if self.started is None or self.finished is None:
             return None
         return self.finished - self.started
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that the command line prints; where the time went is for reports."""
+        return {name: value for name, value in asdict(self).items() if name != "cold"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class RunView:
     def as_json(self) -> dict[str, Any]:
         """Return the object that the command line prints."""
         operations = {
-            name: [asdict(one) for one in view] if isinstance(view, list) else asdict(view)
+            name: [one.as_json() for one in view] if isinstance(view, list) else view.as_json()
             for name, view in self.operations.items()
         }
         return {

@@ -105,7 +105,7 @@ class Store:
     # --- one try ------------------------------------------------------------------------------------
 
     def try_once(self, requests: list[Request], deadline: float) -> str | None:
-        """Send each request once; return a reason why something is not done, or None."""
+        """Send each request once, with its script where a node lacks that; return a reason why one is not done."""
         try:
             return self._try(requests, deadline)
         except ConfigurationError as error:
@@ -116,6 +116,8 @@ class Store:
         self._notice_fork()
         deadline = min(deadline, time.monotonic() + self.attempt)
         reason = self._exchange(self._by_node(requests, deadline), deadline)
+        if untaught := [request for request in requests if request.untaught]:
+            reason = self._exchange(self._by_node(untaught, deadline), deadline) or reason
         left = [request for request in requests if not request.done]
         if not left:
             return None

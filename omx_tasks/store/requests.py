@@ -67,6 +67,13 @@ class Request:
         return ReplyError(f"{reply} ({access.missing_right(f'{what} on {self.key!r}')})")
 
     @property
+    def untaught(self) -> bool:
+        """Whether the node did not know the script; the next try brings its text, and need not wait."""
+        return (
+            not self.done and isinstance(self.reply, ReplyError) and self.reply.code == "NOSCRIPT"
+        )
+
+    @property
     def lost(self) -> bool:
         """Whether the slot table may be to blame that this is not done."""
         return not (isinstance(self.reply, ReplyError) and self.reply.code in LOCAL)

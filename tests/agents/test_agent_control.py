@@ -24,8 +24,11 @@ def app(shared: Fleet) -> Iterator[Celery]:
 
 
 @pytest.fixture
-def node(shared: Fleet) -> str:
-    return shared.agents[0].name
+def node(shared: Fleet, app: Celery, until: Callable[..., None]) -> str:
+    """The agent's name, once it hears orders: its first heartbeat comes a little before that."""
+    name = shared.agents[0].name
+    until(lambda: app.control.ping([name], timeout=0.3))
+    return name
 
 
 def test_an_agent_answers_ping_and_stats(app: Celery, node: str) -> None:
@@ -46,6 +49,22 @@ def test_operations_under_way_are_shown_as_active_and_can_be_asked_for(
     assert inspect.query_task(name)[node][name][0] == "active"
     assert run.wait(10).state == "succeeded"
     assert inspect.active()[node] == []
+
+
+def test_an_agent_tells_its_tasks_its_queues_and_what_it_was_told_to_forget(
+    app: Celery, node: str, shared: Fleet
+) -> None:
+    inspect = app.control.inspect(destination=[node], timeout=1)
+    assert "omx.operation" in inspect.registered()[node]
+    assert f"omx.server:{shared.ledger}" in [q["name"] for q in inspect.active_queues()[node]]
+    assert inspect.scheduled()[node] == []
+    forgotten = uuid.uuid4().hex
+    app.control.revoke(forgotten, destination=[node], reply=True, timeout=1)
+    assert forgotten in inspect.revoked()[node]
+    before = inspect.stats()[node]["total"].get("omx.operation", 0)
+    assert shared.run(shared.call("a")).state == "succeeded"
+    assert inspect.stats()[node]["total"]["omx.operation"] == before + 1
+    assert inspect.reserved()[node] == []
 
 
 def test_a_revoked_operation_that_runs_is_cancelled_at_once(

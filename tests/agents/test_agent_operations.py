@@ -179,6 +179,19 @@ def test_when_a_server_dies_in_a_batch_reads_are_done_again_and_writes_are_unkno
     assert [counted[f"write {key}{n}"] for n in range(5)] == [1] * 5
 
 
+def test_who_waits_for_a_session_to_open_has_the_seconds_told(fleet: Fleet) -> None:
+    fleet.start()
+    view = fleet.run(
+        fleet.call("warm"),
+        fleet.call("die", tool="die", needs=["warm"]),
+        fleet.call("after", needs=["die"]),
+    )
+    assert states(view) == dict.fromkeys(("warm", "die", "after"), "succeeded")
+    # The call that ended its server was made again, on the session that was opened for it.
+    assert one(view, "die").cold > 0
+    assert (one(view, "warm").cold, one(view, "after").cold) == (0, 0)
+
+
 # --- many -------------------------------------------------------------------------------------------
 
 

@@ -58,9 +58,11 @@ class Calls:
         self.error: Exception | None = None
         self.blocked = False
         self.begun = 0
+        self.step: StoredStep | None = None
 
-    async def call(self, _step: StoredStep, attempt: int, *_: Any) -> Outcome:
+    async def call(self, step: StoredStep, attempt: int, *_: Any) -> Outcome:
         self.begun += 1
+        self.step = step
         while self.blocked:
             await asyncio.sleep(0.001)
         if self.error is not None:
@@ -215,6 +217,62 @@ def test_a_revoked_operation_ends_as_cancelled(
     work.terminate()
     assert runner.drain(5)
     assert told == [("cancelled", None)]
+
+
+@pytest.mark.parametrize("end", ["terminate", "give_up"])
+def test_an_operation_that_is_ended_before_it_began_is_answered_for(
+    runner: Runner, loop: LoopThread, end: str
+) -> None:
+    told = threading.Event()
+
+    async def at_once() -> None:
+        getattr(runner.submit("run", "a", lambda *_: told.set()), end)()
+
+    loop.run(at_once())
+    assert told.wait(5)
+    assert runner.drain(5)
+
+
+def test_an_operation_that_is_given_up_has_no_outcome_and_frees_its_slot(
+    runner: Runner, calls: Calls, until: Callable[..., None]
+) -> None:
+    calls.blocked = True
+    told: list[Any] = []
+    work = runner.submit("run", "a", lambda outcome, error: told.append((outcome, str(error))))
+    until(lambda: calls.begun)
+    work.give_up()
+    assert runner.drain(5)
+    assert told == [(None, "<Work a of run run> was given up")]
+    assert runner.busy == 0
+
+
+def test_more_slots_begin_what_waits_and_fewer_leave_what_runs(
+    runner: Runner, calls: Calls, until: Callable[..., None]
+) -> None:
+    calls.blocked = True
+    for _ in range(5):
+        runner.submit("run", "a", lambda *_: None)
+    until(lambda: calls.begun == 1)
+    runner.resize(3)
+    until(lambda: calls.begun == 3)
+    assert runner.busy == 3
+    runner.resize(1)
+    calls.blocked = False
+    assert runner.drain(5)
+    assert calls.begun == 5
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [(None, (60.0, 2)), (0.5, (0.5, 0)), (100.0, (60.0, 0)), (120.0, (60.0, 1)), (1e6, (60.0, 2))],
+)
+def test_a_time_limit_holds_for_all_tries_together(
+    runner: Runner, calls: Calls, limit: float | None, expected: tuple[float, int]
+) -> None:
+    runner.submit("run", "a", lambda *_: None, limit=limit)
+    assert runner.drain(5)
+    assert calls.step is not None
+    assert (calls.step.timeout, calls.step.retries) == expected
 
 
 def test_what_the_end_of_the_loop_cuts_off_is_given_back(

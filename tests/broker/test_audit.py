@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from collections.abc import Callable
+from typing import Any
+
+from kombu import Consumer, Queue
 
 from omx_tasks.broker import audit, queues
 from omx_tasks.broker.queues import Held, Posting
@@ -92,6 +96,71 @@ def test_a_report_says_where_a_queue_is(store: Store, queue: str) -> None:
     (report,) = audit.reports(store, [queue])
     assert 0 <= report.slot < 16384
     assert report.node in store.topology.masters
+
+
+def test_the_oldest_message_of_a_priority_is_found_whatever_its_rank(
+    store: Store, queue: str, until: Until
+) -> None:
+    def oldest() -> tuple[float | None, ...]:
+        return audit.reports(store, [queue])[0].stats.oldest
+
+    assert oldest() == (None, None, None, None)
+    _publish(store, queue, "old", rank=1)
+    until(lambda: (oldest()[2] or 0) > 0.1)
+    _publish(store, queue, "new", rank=5)
+    _publish(store, queue, "newer", rank=0)
+    age = oldest()[2]
+    assert age is not None
+    assert age > 0.1
+    assert [held.id for held in _claim(store, queue, most=1)] == ["new"]
+    assert (oldest()[2] or 0) >= age
+    assert [held.id for held in _claim(store, queue, most=1)] == ["old"]
+    assert (oldest()[2] or 0) < age
+
+
+def test_messages_keep_their_order_while_the_servers_clock_stands_behind_their_numbers(
+    store: Store, queue: str
+) -> None:
+    _publish(store, queue, "a")
+    meta = keys.meta(queue)
+    ahead = int(store.command(meta, "HGET", meta, "seq")) + 10**12
+    store.command(meta, "HSET", meta, "seq", ahead)
+    _publish(store, queue, "b", "c")
+    assert int(store.command(meta, "HGET", meta, "seq")) == ahead + 2
+    assert [held.id for held in _claim(store, queue)] == ["a", "b", "c"]
+
+
+def test_rates_are_what_happened_between_two_moments(store: Store, queue: str) -> None:
+    _publish(store, queue, "a")
+    before = audit.reports(store, [queue])[0].stats
+    _publish(store, queue, *(f"m{i}" for i in range(20)))
+    store.run(queues.ack(queue, _claim(store, queue, most=10)))
+    after = audit.reports(store, [queue])[0].stats
+    rates = audit.rates(before, after)
+    seconds = after.time - before.time
+    assert round(rates.published * seconds) == 20
+    assert round(rates.acked * seconds) == 10
+    assert audit.rates(after, before) == (0, 0)
+
+
+def test_each_connection_that_consumes_a_queue_is_counted(
+    connect: Callable[..., Any], store: Store, queue: str, until: Until
+) -> None:
+    def consumers() -> int:
+        return audit.reports(store, [queue])[0].consumers
+
+    store.run(queues.declare(queue))
+    assert consumers() == 0
+    taking = [Consumer(connect(), [Queue(queue)]) for _ in range(2)]
+    for consumer in taking:
+        consumer.consume()
+        with contextlib.suppress(TimeoutError):
+            consumer.connection.drain_events(timeout=0.05)
+    until(lambda: consumers() == 2)
+    taking[0].cancel()
+    with contextlib.suppress(TimeoutError):
+        taking[0].connection.drain_events(timeout=0.05)
+    until(lambda: consumers() == 1)
 
 
 def test_declared_queues_are_listed_and_lapsed_ones_are_not(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from kombu.pools import producers
 
 from omx_tasks.broker import queues
 from omx_tasks.broker.channel import posting
+from omx_tasks.broker.queues import Posting
 from omx_tasks.priorities import Priority
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
@@ -583,3 +585,21 @@ def test_a_node_that_stays_silent_is_given_up(
     _collect(connection, 1)
     assert len(got) == 1
     assert link._socket is None
+
+
+def test_a_message_that_cannot_be_read_ends_among_the_dead_and_stops_nobody(
+    connect: Connect, store: Store, queue: str, until: Until
+) -> None:
+    store.run(queues.declare(queue))
+    store.run(queues.publish(queue, [Posting("no-json", "this is no JSON"), Posting("list", "[]")]))
+    connection = connect(most_deliveries=3)
+    got, _ = _consume(connection, Queue(queue))
+    Producer(connect()).publish("readable", routing_key=queue)
+
+    def all_settled() -> bool:
+        with contextlib.suppress(TimeoutError):
+            connection.drain_events(timeout=0.05)
+        return queues.read_stats(store.run(queues.stats(queue))).dead == 2
+
+    until(all_settled)
+    assert [message.payload for message in got] == ["readable"]

@@ -51,8 +51,13 @@ def take(store: Store, queue: str) -> Take:
     """Take all messages of a queue as they are stored, in the order in which they are delivered."""
 
     def take(name: str = queue) -> list[dict[str, Any]]:
-        call = queues.claim(name, uuid4().hex, most=5000, lease=60_000)
-        messages = [json.loads(got.body) for got in queues.claimed(store.run(call)).deliveries]
+        messages, left = [], 1
+        while left:
+            got = queues.claimed(
+                store.run(queues.claim(name, uuid4().hex, most=1000, lease=60_000))
+            )
+            messages += [json.loads(delivery.body) for delivery in got.deliveries]
+            left = got.left
         store.run(queues.delete(name))
         return messages
 

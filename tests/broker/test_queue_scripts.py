@@ -276,3 +276,35 @@ def test_a_claim_with_an_aged_message_gives_the_same_again(bench: Bench, until: 
     until(lambda: (bench.stats.oldest[Priority.P3] or 0) > 0.03)
     first = bench.claim(8, token="t", aging=30)
     assert bench.claim(8, token="t", aging=30).deliveries == first.deliveries
+
+
+def test_a_message_that_is_named_twice_in_an_ack_is_counted_once(bench: Bench) -> None:
+    bench.publish("a", "b")
+    bench.claim(token="t")
+    held = [Held("a", "t"), Held("a", "t"), Held("b", "t")]
+    assert bench.store.run(queues.ack(bench.queue, held)) == [2, 1, 0]
+    assert bench.stats.counters["acked"] == 2
+
+
+def test_no_more_than_a_thousand_messages_are_claimed_at_once(bench: Bench) -> None:
+    for first in range(0, 1500, 500):
+        bench.publish(*(str(number) for number in range(first, first + 500)))
+    got = bench.claim(2000)
+    assert (len(got.deliveries), got.left) == (1000, 500)
+
+
+def test_a_message_that_nobody_began_is_given_back_as_it_was(bench: Bench) -> None:
+    bench.publish("a")
+    for token in "tuv":
+        (got,) = bench.claim(token=token, deliveries=1).deliveries
+        assert got.count == 1
+        call = queues.release(bench.queue, [Held("a", token)], unbegun=True)
+        assert bench.store.run(call) == 1
+        assert bench.store.run(call) == 0
+
+
+def test_scripts_that_are_given_no_message_do_nothing(bench: Bench) -> None:
+    assert bench.publish() == [0, 0]
+    assert bench.store.run(queues.ack(bench.queue, [])) == [0, 0, 0]
+    assert bench.store.run(queues.release(bench.queue, [])) == 0
+    assert bench.store.run(queues.renew(bench.queue, [], lease=LONG)) == []

@@ -1,4 +1,4 @@
-from omx_tasks.graph.draw import mermaid, text
+from omx_tasks.graph.draw import dot, mermaid, text
 from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.graph.plan import compile_plan
 
@@ -44,3 +44,31 @@ def test_the_diagram_tells_data_from_order_and_escapes_what_mermaid_would_read()
         "    n1 -.-> n3",
         "    n2 -.-> n3",
     ]
+
+
+def test_the_graphviz_diagram_says_the_same_and_escapes_what_graphviz_would_read():
+    assert dot(PLAN).splitlines() == [
+        'digraph "x" {',
+        "    rankdir=LR",
+        "    node [shape=box]",
+        '    n0 [label="list\\nnotes tool list_notes"]',
+        '    n1 [label="now\\ntime tool now"]',
+        '    n2 [label="each\\nnotes prompt sum for each", peripheries=2]',
+        r'    n3 [label="end\nnotes resource n://\"<&>\""]',
+        "    n0 -> n1 [style=dotted]",
+        "    n0 -> n2",
+        "    n1 -> n3 [style=dotted]",
+        "    n2 -> n3 [style=dotted]",
+        "}",
+    ]
+
+
+def test_a_wide_graph_has_every_operation_and_arrow_in_its_diagrams():
+    operations = [Operation(id="first", server="s", tool="t")]
+    operations += [
+        Operation(id=f"o{n}", server="s", tool="t", needs=["first"]) for n in range(2000)
+    ]
+    wide = compile_plan(Graph(name="wide", operations=operations))
+    for drawn in (dot(wide), mermaid(wide)):
+        assert len(drawn.splitlines()) >= 4000
+        assert "n2000" in drawn

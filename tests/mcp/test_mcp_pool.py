@@ -56,6 +56,19 @@ def test_warming_opens_all_and_reports_each_failure(run, pool, script):
     assert "status 3" in outcome["bad"].message
 
 
+def test_a_session_is_live_from_its_opening_to_its_end(run, pool, script):
+    servers = pool(a=script("jobs"))
+
+    async def seen():
+        before = servers.live("a")
+        session = await servers.get("a")
+        opened = servers.live("a")
+        await gone(session)
+        return before, opened is session, servers.live("a"), servers.live("nobody")
+
+    assert run(seen()) == (None, True, None, None)
+
+
 def test_waiters_share_one_opening_and_one_session(run, pool, script):
     servers = pool(a=script("jobs"))
 

@@ -9,6 +9,7 @@ import pytest
 from omx_tasks.broker import queues
 from omx_tasks.broker.queues import Posting
 from omx_tasks.errors import UnavailableError
+from omx_tasks.store import courier as couriers
 from omx_tasks.store.address import Node
 from omx_tasks.store.client import Store, StoreError
 from omx_tasks.store.courier import Courier
@@ -77,6 +78,18 @@ def test_a_courier_with_an_interval_leaves_at_once_after_a_rest_and_then_gathers
     assert courier.flush(5), "a flush is not kept waiting"
     courier.stop()
     assert trips == [1, 3]
+
+
+def test_a_script_that_a_node_does_not_know_takes_no_trip_more(
+    store: Store, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(couriers, "PAUSE", 3600.0)
+    store.command(f"{{{queue}}}", "SCRIPT", "FLUSH")
+    courier = Courier(store).start()
+    came = threading.Event()
+    courier.send(_publish(queue, "1"), lambda _answer: came.set())
+    assert came.wait(5)
+    courier.stop()
 
 
 def test_a_regular_parcel_is_posted_again_and_again(courier: Courier, queue: str) -> None:

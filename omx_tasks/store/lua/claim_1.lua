@@ -3,14 +3,14 @@
 -- was delivered too often goes to the dead ones.
 -- So that P3 is not starved for ever: while its first message has waited longer than the aging time, one of every
 -- SHARE messages that the queue gives is P3's.
--- KEYS: the queue's, then the receipt of this claim. ARGV: token, N, lease (ms), most deliveries (0: no limit), aging
--- time (ms, 0: none).
+-- KEYS: the queue's, then the receipt of this claim. ARGV: token, N (more than 1000 are 1000), lease (ms), most deliveries
+-- (0: no limit), aging time (ms, 0: none).
 -- Returns {left waiting, ms until a delayed message or an ended lease may be claimed (-1: none),
 -- id, deliveries, body, id, deliveries, body, …}.
 -- Run twice with one token: the same messages (those still held), by the receipt.
 --@include queue_keys
 local RECEIPT = KEYS[13]
-local token, wanted, lease, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local token, wanted, lease, most = ARGV[1], math.min(tonumber(ARGV[2]), 1000), tonumber(ARGV[3]), tonumber(ARGV[4])
 local aging = tonumber(ARGV[5])
 local SHARE = 8
 local now = now_ms()
@@ -25,19 +25,25 @@ local function next_due()
   return first and math.max(0, first - now) or -1
 end
 
-local function give(id, place)
-  local body = redis.call('HGET', MESSAGES, id)
-  answer[#answer + 1] = id
-  answer[#answer + 1] = place.deliveries
-  answer[#answer + 1] = body
+local function give(ids, deliveries)
+  for i, body in ipairs(redis.call('HMGET', MESSAGES, unpack(ids))) do
+    answer[#answer + 1] = ids[i]
+    answer[#answer + 1] = deliveries[i]
+    answer[#answer + 1] = body
+  end
 end
 
 local receipt = redis.call('GET', RECEIPT)
 if receipt then
+  local ids, deliveries = {}, {}
   for _, id in ipairs(cjson.decode(receipt)) do
     local place = read_place(id)
-    if place and place.token == token then give(id, place) end
+    if place and place.token == token then
+      ids[#ids + 1] = id
+      deliveries[#deliveries + 1] = place.deliveries
+    end
   end
+  if #ids > 0 then give(ids, deliveries) end
   answer[1], answer[2] = count_waiting(), next_due()
   return answer
 end
@@ -67,18 +73,31 @@ local ids = {}
 local function take(priority, count)
   if count <= 0 then return end
   local popped = redis.call('ZPOPMIN', WAITING[priority], count)
-  for i = 1, #popped, 2 do
-    local id = string.sub(popped[i], 17)
-    local place = read_place(id)
-    if place then
+  for i = 1, #popped, 2 do ids[#ids + 1] = string.sub(popped[i], 17) end
+end
+
+-- Lease all that was taken with a handful of commands; what was delivered too often already is dead.
+local function lease_and_give()
+  local given, deliveries, texts, leases, dead = {}, {}, {}, {}, {}
+  for i, text in ipairs(redis.call('HMGET', PLACES, unpack(ids))) do
+    local place = parse_place(text)
+    if place and most > 0 and place.deliveries >= most then
+      add(dead, now, ids[i])
+    elseif place then
       place.token = token
       place.deliveries = place.deliveries + 1
-      write_place(id, place)
-      redis.call('ZADD', LEASES, now + lease, id)
-      ids[#ids + 1] = id
-      give(id, place)
+      given[#given + 1] = ids[i]
+      deliveries[#deliveries + 1] = place.deliveries
+      add(texts, ids[i], place_text(place))
+      add(leases, now + lease, ids[i])
     end
   end
+  ids = given
+  if #dead > 0 then redis.call('ZADD', DEAD, unpack(dead)) end
+  if #given == 0 then return end
+  redis.call('HSET', PLACES, unpack(texts))
+  redis.call('ZADD', LEASES, unpack(leases))
+  give(given, deliveries)
 end
 
 -- How many of the messages that are given now are P3's by right; the fractions of former claims count.
@@ -95,6 +114,7 @@ local reserved = aged()
 for priority = 0, 2 do take(priority, wanted - reserved - #ids) end
 take(3, wanted - #ids)
 
+if #ids > 0 then lease_and_give() end
 answer[1], answer[2] = count_waiting(), next_due()
 if #ids > 0 then
   redis.call('SET', RECEIPT, cjson.encode(ids), 'PX', lease)

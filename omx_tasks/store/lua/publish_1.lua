@@ -9,17 +9,13 @@ local was_empty = count_waiting() == 0
 
 local ids, new, seen = {}, {}, {}
 for i = 1, #ARGV, 5 do ids[#ids + 1] = ARGV[i] end
+if #ids == 0 then return {0, 0} end
 local places, done = redis.call('HMGET', PLACES, unpack(ids)), redis.call('ZMSCORE', DONE, unpack(ids))
 for n, id in ipairs(ids) do
   if not (places[n] or done[n] or seen[id]) then
     new[#new + 1] = 5 * n - 4
     seen[id] = true
   end
-end
-
-local function add(words, first, second)
-  local size = #words
-  words[size + 1], words[size + 2] = first, second
 end
 
 if #new > 0 then

@@ -22,12 +22,15 @@ local function take_numbers(count)
 end
 
 -- A place is "priority|rank|seq|deliveries|token"; the token is '' while nobody holds the message.
-local function read_place(id)
-  local text = redis.call('HGET', PLACES, id)
+local function parse_place(text)
   if not text then return nil end
   local priority, rank, seq, deliveries, token = string.match(text, '^(%d)|([^|]*)|(%x+)|(%d+)|(.*)$')
   return {priority = tonumber(priority), rank = rank, seq = seq,
           deliveries = tonumber(deliveries), token = token}
+end
+
+local function read_place(id)
+  return parse_place(redis.call('HGET', PLACES, id))
 end
 
 local function place_text(place)
@@ -36,6 +39,11 @@ end
 
 local function write_place(id, place)
   redis.call('HSET', PLACES, id, place_text(place))
+end
+
+local function add(words, first, second)
+  local size = #words
+  words[size + 1], words[size + 2] = first, second
 end
 
 -- What a message is in the line of those that wait: score and member.

@@ -2,7 +2,7 @@
 
 Each call appends one line, ``TOOL KEY``, to the file before anything else. ``seconds`` is how long a call takes; calls
 do not wait for one another. With ``once`` a call hangs the first time that its key is written down; the tool ``die``
-ends the server then.
+ends the server then. A call that its client cancelled appends ``cancelled KEY``.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ SAMPLING = {"messages": [], "maxTokens": 10}
 ledger = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 asked: dict[str, Message] = {}
 calls: set[asyncio.Task[None]] = set()
+keys: dict[Any, str] = {}
 
 
 def lines() -> list[str]:
@@ -49,7 +50,7 @@ async def call(request: Message) -> None:
     if tool not in TOOLS:
         send({"id": request["id"], "error": {"code": -32602, "message": f"unknown tool {tool}"}})
         return
-    key = str(given.get("key", ""))
+    key = keys[request["id"]] = str(given.get("key", ""))
     os.write(ledger, f"{tool} {key}\n".encode())
     first = (given.get("once") or tool == "die") and lines().count(f"{tool} {key}") == 1
     if first and tool != "die":
@@ -102,6 +103,8 @@ def handle(message: Message) -> None:
             task = asyncio.get_running_loop().create_task(call(message))
             calls.add(task)
             task.add_done_callback(calls.discard)
+        case "notifications/cancelled":
+            os.write(ledger, f"cancelled {keys.get(message['params']['requestId'])}\n".encode())
         case None if message.get("id") in asked:
             answer(asked.pop(message["id"]), "it was refused", is_error=True)
         case _ if "id" in message and "method" in message:

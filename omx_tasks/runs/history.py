@@ -1,0 +1,72 @@
+"""All that is known of when things happened in a run: what a report of it is made from.
+
+A run's stream says when each operation was begun and when its outcome was stored, by the cluster's clock. When it
+became ready is not written down, since it is known: its last need was stored, and it was made ready, in one step.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from omx_tasks.errors import NotFoundError
+from omx_tasks.graph.stored import StoredPlan
+from omx_tasks.runs.follow import Change, change_of
+from omx_tasks.store import keys
+from omx_tasks.store.client import Store
+
+#: Changes that one request reads.
+_PAGE = 5000
+
+
+@dataclass(frozen=True)
+class History:
+    """A run from its submission to its end, or to now where it goes on. Times are Unix seconds."""
+
+    run: str
+    name: str
+    state: str
+    created: float
+    finished: float
+    plan: StoredPlan
+    successors: Mapping[str, Sequence[str]]
+    changes: Sequence[Change]
+
+
+def read_history(store: Store, run_id: str) -> History:
+    """Read what happened in a run; raises `NotFoundError` where there is none of that id."""
+    about = (keys.run(run_id), keys.plan(run_id), keys.successors(run_id))
+    fields, document, successors = store.commands(
+        [
+            (about[0], ("HMGET", about[0], "name", "state", "created", "finished")),
+            (about[1], ("GET", about[1])),
+            (about[2], ("HGETALL", about[2])),
+        ]
+    )
+    if document is None:
+        raise NotFoundError(
+            f"there is no run {run_id!r} (any more): `omx runs` lists those there are"
+        )
+    name, state, created, finished = (field.decode() for field in fields)
+    return History(
+        run_id,
+        name,
+        state,
+        float(created),
+        float(finished) if finished else time.time(),
+        StoredPlan.parse(document),
+        {one.decode(): json.loads(following) for one, following in successors.items()},
+        list(_changes(store, run_id)),
+    )
+
+
+def _changes(store: Store, run_id: str) -> Iterator[Change]:
+    stream, after = keys.stream(run_id), "-"
+    while True:
+        page = store.command(stream, "XRANGE", stream, after, "+", "COUNT", _PAGE)
+        yield from (change_of(entry.decode(), fields) for entry, fields in page)
+        if len(page) < _PAGE:
+            return
+        after = f"({page[-1][0].decode()}"

@@ -1,0 +1,101 @@
+"""A task that kills its worker each time it runs: after so many deliveries it is dead, and nothing else is lost."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from fleet import Agent, Fleet
+
+from omx_tasks.broker import audit
+from omx_tasks.broker.transport import register
+from omx_tasks.store.client import Store
+
+Until = Callable[..., None]
+MOST, LEASE = 2, 1.5
+TASKS = ["-I", "agent_tasks", "--without-mingle", "--without-gossip"]
+
+
+@pytest.fixture
+def app(cluster_url: str) -> Iterator[Celery]:
+    register()
+    app = Celery("outside", broker=cluster_url, set_as_current=False)
+    yield app
+    app.close()
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[2]}:{Path(__file__).parent}")
+    monkeypatch.setenv("OMX_MOST_DELIVERIES", str(MOST))
+
+
+class Bench:
+    """A poisonous message in a queue, and workers that take from it only when they are told."""
+
+    def __init__(self, fleet: Fleet, app: Celery, store: Store, queue: str, folder: Path) -> None:
+        self.fleet, self.app, self.store, self.queue = fleet, app, store, queue
+        self._path = folder / "deaths"
+        self.id = app.send_task("agent_tasks.die", (str(self._path),), queue=queue).id
+
+    def start(self, *options: str) -> Agent:
+        agent = self.fleet.start(1, lease=LEASE, options=[*TASKS, *options])
+        self.fleet.until(lambda: self.app.control.ping([agent.name], timeout=0.3))
+        self.app.control.add_consumer(self.queue, destination=[agent.name])
+        return agent
+
+    @property
+    def deaths(self) -> int:
+        return len(self._path.read_text().splitlines()) if self._path.exists() else 0
+
+    @property
+    def report(self) -> audit.QueueReport:
+        return audit.reports(self.store, [self.queue])[0]
+
+    def dead(self) -> list[str]:
+        """Return the ids of the dead messages, which all were delivered as often as is allowed."""
+        dead = list(audit.dead(self.store, self.queue))
+        assert all(m.deliveries == MOST and self.id in m.body.decode() for m in dead)
+        return [message.id for message in dead]
+
+
+@pytest.fixture
+def bench(fleet: Fleet, app: Celery, store: Store, queue: str, tmp_path: Path) -> Bench:
+    return Bench(fleet, app, store, queue, tmp_path)
+
+
+def test_a_task_that_ends_its_whole_agent_each_time_is_dead_after_so_many(
+    bench: Bench, tmp_path: Path, until: Until
+) -> None:
+    for times in (1, 2):
+        for _ in range(MOST):
+            assert bench.start().end() == -signal.SIGKILL
+        agent = bench.start()
+        until(bench.dead)
+        assert bench.deaths == times * MOST
+        assert agent.process.poll() is None
+        if times == 1:
+            agent.stop()
+            assert audit.replay(bench.store, bench.queue, bench.dead()) == 1
+    bench.app.send_task("agent_tasks.touch", (str(tmp_path / "other"),), queue=bench.queue)
+    until(lambda: bench.report.stats.counters.get("acked") == 1)
+    assert audit.drop(bench.store, bench.queue, bench.dead()) == 1
+    assert (bench.report.present, bench.report.missing) == (0, 0)
+
+
+def test_a_task_that_ends_its_child_process_each_time_is_dead_after_so_many(
+    bench: Bench, tmp_path: Path, until: Until
+) -> None:
+    agent = bench.start("-P", "prefork", "-c", "1")
+    until(bench.dead, 20)
+    assert bench.deaths == MOST
+    bench.app.send_task("agent_tasks.touch", (str(tmp_path / "other"),), queue=bench.queue)
+    until(lambda: bench.report.stats.counters.get("acked") == 1, 20)
+    assert audit.replay(bench.store, bench.queue, bench.dead()) == 1
+    until(lambda: bench.deaths == 2 * MOST and bench.dead(), 20)
+    assert agent.process.poll() is None
+    assert audit.drop(bench.store, bench.queue, bench.dead()) == 1
+    assert (bench.report.present, bench.report.missing) == (0, 0)
