@@ -19,13 +19,16 @@ from omx_tasks.agents.registry import agents, broken_servers, catalogue
 from omx_tasks.errors import ConfigurationError, OmxError
 from omx_tasks.graph import model
 from omx_tasks.graph.checks import check
+from omx_tasks.graph.collector import at_rest
 from omx_tasks.graph.model import bind_inputs
-from omx_tasks.graph.plan import compile_plan
-from omx_tasks.results import joins
+from omx_tasks.graph.operation import SERVER
+from omx_tasks.graph.plan import compile_checked
+from omx_tasks.results import durations, joins
 from omx_tasks.runs.follow import Change, follow
 from omx_tasks.runs.submit import submit
 from omx_tasks.runs.view import RunView, read
 from omx_tasks.store.client import Store
+from omx_tasks.store.in_use import make_store
 
 
 class Run:
@@ -71,14 +74,15 @@ class Graph(model.Graph):
         return submit_graph(store or default_store(), self, inputs or {})
 
 
+@at_rest()
 def submit_graph(
     store: Store, graph: model.Graph, inputs: Mapping[str, Any], *, source: str = ""
 ) -> Run:
     """Check a graph against the agents of a cluster, and submit it."""
     bound = bind_inputs(graph, inputs)
     check_against_agents(store, graph, source=source)
-    keep = settings.current().keep_runs
-    return Run(submit(store, compile_plan(graph), bound, keep=keep), store)
+    plan = compile_checked(graph, durations.read(store, graph))
+    return Run(submit(store, plan, bound, keep=settings.current().keep_runs), store)
 
 
 def check_against_agents(store: Store, graph: model.Graph, *, source: str = "") -> None:
@@ -92,19 +96,30 @@ def check_against_agents(store: Store, graph: model.Graph, *, source: str = "") 
     broken = broken_servers(records)
     servers = {server for record in records for server in record.servers} | broken.keys()
     check(graph, servers=servers, catalogue=offered, source=source)
+    where = f"{source}: " if source else ""
     for operation in graph.operations:
         if operation.server in broken:
-            where = f"{source}: " if source else ""
             raise ConfigurationError(
                 f"{where}operation {operation.id!r}: {broken[operation.server]}"
+            )
+    _check_together(graph, [frozenset(record.servers) for record in records], where)
+
+
+def _check_together(graph: model.Graph, agents: list[frozenset[str]], where: str) -> None:
+    """Refuse an operation that requires servers of which no agent has all: it would wait for ever."""
+    examples = {operation.capabilities: operation for operation in graph.operations}
+    for words, operation in examples.items():
+        servers = {word.removeprefix(SERVER) for word in words if word.startswith(SERVER)}
+        if not any(servers <= agent for agent in agents):
+            raise ConfigurationError(
+                f"{where}operation {operation.id!r}: no agent that is up has all of the servers "
+                f"{', '.join(sorted(servers))}; start one whose server file has them"
             )
 
 
 @cache
 def default_store() -> Store:
     """Return this process's client of the cluster in use."""
-    from omx_tasks.celery import make_store  # Celery and the MCP client: half a second
-
     return make_store()
 
 

@@ -27,7 +27,6 @@ from omx_tasks.agents.process import ProcessHost
 from omx_tasks.agents.queues import CapabilityQueues, Listening
 from omx_tasks.broker.transport import register
 from omx_tasks.errors import ConfigurationError, OmxError
-from omx_tasks.home import Home
 from omx_tasks.mcp import config as server_files
 from omx_tasks.mcp.config import ServerFile
 from omx_tasks.priorities import Priority
@@ -35,24 +34,11 @@ from omx_tasks.results.backend import Backend
 from omx_tasks.runs.advance import finish_and_advance, plans
 from omx_tasks.runs.dispatch import publish_ready
 from omx_tasks.store.client import Store
+from omx_tasks.store.in_use import broker_url, make_store
 
 logger = logging.getLogger(__name__)
 
 OWN_POOL = "omx_tasks.agents.pool:TaskPool"
-NO_BROKER = (
-    "no broker: start a system on this machine with `omx up --detach`, or name a cluster in OMX_BROKER_URL "
-    "(rediscluster://host:port[,host:port…])"
-)
-
-
-def broker_url() -> str:
-    """Return the cluster to use: the one configured, else the one that is up on this machine."""
-    if url := settings.current().broker_url:
-        return url
-    system = Home.of(os.environ).read()
-    if system is None:
-        raise ConfigurationError(NO_BROKER)
-    return system.broker_url
 
 
 class _RefusedError(ConfigurationError, click.ClickException):
@@ -100,11 +86,6 @@ def _pool_was_asked_for() -> bool:
     context = click.get_current_context(silent=True)
     asked = None if context is None else context.get_parameter_source("pool")
     return asked is ParameterSource.COMMANDLINE
-
-
-def make_store() -> Store:
-    """Return a client of the cluster in use."""
-    return Store(broker_url(), timeout=settings.current().request_timeout)
 
 
 @cache

@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     result_expires: float = Field(
         86_400.0, ge=0, description="How long ordinary task results are kept"
     )
+    cache: bool = Field(
+        False,
+        description="Keep what servers say may be kept (ttlMs), as `cache` of one server does",
+    )
     output_limit: int = Field(
         8 * 1024 * 1024, ge=1024, description="Bytes that one operation's output may have"
     )

@@ -12,10 +12,10 @@ import threading
 import click
 
 from omx_tasks import settings
-from omx_tasks.celery import make_store
 from omx_tasks.errors import OmxError
 from omx_tasks.runs.advance import plans
 from omx_tasks.runs.reconcile import reconcile
+from omx_tasks.store.in_use import make_store
 
 logger = logging.getLogger("omx.coordinator")
 

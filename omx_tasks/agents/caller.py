@@ -17,13 +17,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
+from omx_tasks.agents.sharing import Sharing, Value
 from omx_tasks.errors import OperationError
 from omx_tasks.graph.stored import StoredStep
-from omx_tasks.mcp.calls import Kind, call
+from omx_tasks.mcp.calls import Kind, Progress, call
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.pool import SessionPool
 from omx_tasks.mcp.session import Session
@@ -54,14 +56,24 @@ class Caller:
         self._sessions = sessions
         self._servers = servers
         self._output_limit = output_limit
+        self._sharing = Sharing()
 
     def __repr__(self) -> str:
         return f"<Caller {self._agent}>"
 
     async def call(
-        self, step: StoredStep, attempt: int, target: str, arguments: dict[str, Any]
+        self,
+        step: StoredStep,
+        attempt: int,
+        target: str,
+        arguments: dict[str, Any],
+        on_progress: Progress | None = None,
+        run_id: str = "",
     ) -> Outcome:
-        """Make the call; ``attempt`` above 1 says that it was begun before and not finished."""
+        """Make the call; ``attempt`` above 1 says that it was begun before and not finished.
+
+        A read is shared with equal ones of the same run that are under way.
+        """
         harmless = True  # nothing is lost while nothing was sent
         tries = 0
         while True:
@@ -72,12 +84,14 @@ class Caller:
                 if session is None:
                     session = await self._sessions.get(step.server)
                     began = time.time()
-                harmless = self._is_harmless(step, session)
+                reads, harmless = self._promises(step, session)
                 if attempt > 1 and not harmless:
                     raise OperationError("connection", INTERRUPTED)
                 kind = cast("Kind", step.kind)
-                value = await call(session, kind, target, arguments, timeout=step.timeout)
-                outcome = self._succeeded(value, attempt + tries - 1, began)
+                make = partial(call, session, kind, target, arguments, timeout=step.timeout)
+                equal = (run_id, step.server, kind, target, step.timeout, json.dumps(arguments))
+                value, shared = await self._made(make, equal if reads else None, on_progress)
+                outcome = self._succeeded(value, attempt + tries - 1, began, shared)
                 return replace(outcome, cold=began - asked)
             except OperationError as error:
                 lost = error.kind in LOST_ANSWER
@@ -87,25 +101,36 @@ class Caller:
                     return replace(outcome, cold=began - asked)
             await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1)))
 
-    def _succeeded(self, value: dict[str, Any], attempts: int, began: float) -> Outcome:
+    async def _made(
+        self, make: Callable[..., Awaitable[Value]], equal: Hashable, on_progress: Progress | None
+    ) -> tuple[Value, bool]:
+        """Make a call, or wait for the one that is ``equal``; return its value and whether it is another's."""
+        if equal is None:
+            return await make(on_progress=on_progress), False
+        return await self._sharing.call(equal, lambda tell: make(on_progress=tell), on_progress)
+
+    def _succeeded(
+        self, value: dict[str, Any], attempts: int, began: float, shared: bool
+    ) -> Outcome:
         output = json.dumps(value)
         if len(output) > self._output_limit:
             size = f"the output has {len(output):,} bytes; OMX_OUTPUT_LIMIT allows {self._output_limit:,}"
             return self._ended("failed", attempts, began, OperationError("size", size))
-        return Outcome("succeeded", attempts, self._agent, began, time.time(), None, output)
+        times = began, time.time()
+        return Outcome("succeeded", attempts, self._agent, *times, output=output, shared=shared)
 
     def _ended(self, state: str, attempts: int, began: float, error: OperationError) -> Outcome:
         return Outcome(state, attempts, self._agent, began, time.time(), error.as_json())
 
-    def _is_harmless(self, step: StoredStep, session: Session) -> bool:
-        """Whether making this call twice comes to the same as making it once."""
+    def _promises(self, step: StoredStep, session: Session) -> tuple[bool, bool]:
+        """Return whether this call only reads, and whether making it twice comes to the same as once."""
         if step.kind != "tool":
-            return True
+            return True, True
         hints = self._servers[step.server].hints
-        if step.target in hints.read_only or step.target in hints.idempotent:
-            return True
+        reads, harmless = step.target in hints.read_only, step.target in hints.idempotent
         for tool in session.description["tools"]:
             if tool["name"] == step.target:
                 annotations = tool.get("annotations") or {}
-                return bool(annotations.get("readOnlyHint") or annotations.get("idempotentHint"))
-        return False
+                reads = reads or bool(annotations.get("readOnlyHint"))
+                harmless = harmless or bool(annotations.get("idempotentHint"))
+        return reads, reads or harmless

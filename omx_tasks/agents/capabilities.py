@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from omx_tasks.broker.routing import set_name, words_of
-
-SERVER = "server:"
+from omx_tasks.graph.operation import SERVER
 
 
 class Capabilities:

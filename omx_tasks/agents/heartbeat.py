@@ -14,8 +14,8 @@ from omx_tasks.store.scripts import Call, script
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two heartbeats.
-EVERY = 1.0
+#: Seconds between two heartbeats, and heartbeats between two that bring the catalogue, the first among them.
+EVERY, CATALOGUE_EVERY = 1.0, 30
 #: What a process says that is no agent itself, or no longer: it is not in the list of agents.
 GONE = ""
 
@@ -38,6 +38,7 @@ class Heartbeat:
         self._record = record
         self._catalogue = {} if catalogue is None else catalogue
         self._stopped = False
+        self._beats = 0
 
     def start(self) -> None:
         """Beat now and once a second from now on, for as long as the courier goes."""
@@ -51,7 +52,9 @@ class Heartbeat:
 
     def _beat(self) -> Iterable[tuple[Call, Done | None]]:
         if not self._stopped:
-            yield self._call(self._record(), self._catalogue), self._read_sets
+            catalogue = {} if self._beats % CATALOGUE_EVERY else self._catalogue
+            self._beats += 1
+            yield self._call(self._record(), catalogue), self._read_sets
 
     def _call(self, record: str, catalogue: Mapping[str, str]) -> Call:
         pairs = [word for pair in catalogue.items() for word in pair]

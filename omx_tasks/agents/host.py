@@ -11,15 +11,17 @@ import logging
 import os
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.capabilities import Capabilities
 from omx_tasks.agents.heartbeat import Heartbeat
 from omx_tasks.agents.runner import Advance, Runner
+from omx_tasks.agents.stopwatch import Stopwatch
 from omx_tasks.agents.wire import Wire
 from omx_tasks.errors import OperationError
-from omx_tasks.mcp.config import ServerFile
+from omx_tasks.mcp.config import ServerConfig, ServerFile
 from omx_tasks.mcp.loop import LoopThread
 from omx_tasks.mcp.pool import SessionPool
 from omx_tasks.settings import Settings
@@ -56,16 +58,18 @@ class Host:
         self._courier = Courier(store, name="runner")
         self._wire = Wire(store, self._courier)
         self._servers = servers
+        configs = _cached(servers.servers) if settings.cache else servers.servers
         self._slots = slots
         self._catalogue: dict[str, str] = {}
         self._failed: dict[str, str] = {}
         self._pool = SessionPool(
-            servers.servers,
+            configs,
             deadline=settings.server_start_timeout,
             agent=name,
             environ=environ,
             log_dir=settings.log_dir,
         )
+        self._stopwatch = Stopwatch(self._courier)
         self.runner = self.make_runner(
             agent=name,
             loop=self.loop,
@@ -73,6 +77,7 @@ class Host:
             caller=self.make_caller(name, self._pool, servers.servers, settings.output_limit),
             advance=advance,
             slots=slots,
+            observe=self._stopwatch.add,
         )
         self.heartbeat = Heartbeat(
             self._courier, name, self.capabilities, self._record, self._catalogue
@@ -88,6 +93,7 @@ class Host:
         self.loop.run(self._wire.open())
         self._report(self.loop.run(self._pool.warm()))
         self.heartbeat.start()
+        self._stopwatch.start()
 
     def resize(self, slots: int) -> None:
         """Run more or fewer operations at once from now on."""
@@ -98,6 +104,7 @@ class Host:
         """Let what runs end (for ``timeout`` seconds), carry the last answers, close the sessions."""
         self.runner.drain(timeout)
         self.heartbeat.stop()
+        self._stopwatch.stop()
         self.loop.run(self._wire.close())
         self._courier.stop()
         try:
@@ -131,3 +138,11 @@ class Host:
             "config": self._servers.digest,
         }
         return json.dumps(record)
+
+
+def _cached(servers: Mapping[str, ServerConfig]) -> dict[str, ServerConfig]:
+    """Return the servers as if each had ``cache`` in the file."""
+    return {
+        name: replace(config, hints=replace(config.hints, cache=True))
+        for name, config in servers.items()
+    }

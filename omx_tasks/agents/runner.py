@@ -29,6 +29,7 @@ from typing import Any
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.handover import Handover
 from omx_tasks.agents.plans import Plans
+from omx_tasks.agents.progress import Reporter
 from omx_tasks.agents.slots import Slots
 from omx_tasks.agents.steps import Steps
 from omx_tasks.agents.wire import Wire
@@ -48,6 +49,12 @@ Done = Callable[[Outcome | None, OmxError | None], None]
 
 #: Seconds before a message goes back whose operation could not be begun or stored.
 PATIENCE = 1.0
+
+#: Items of one foreach.
+MOST_ITEMS = 100_000
+
+#: Told of each outcome as it is written: plan, step, operation, outcome.
+Observe = Callable[[StoredPlan, StoredStep, str, Outcome], None]
 
 REVOKED = Outcome("cancelled", error=OperationError("lost", "the task was revoked").as_json())
 
@@ -108,11 +115,13 @@ class Runner:
         caller: Caller,
         advance: Advance,
         slots: int,
+        observe: Observe = lambda *_: None,
     ) -> None:
         self._agent = agent
         self._wire = wire
         self._caller = caller
         self._advance = advance
+        self._observe = observe
         self._slots = Slots(slots)
         self._steps = Steps(agent, wire)
         self._handover = Handover(loop)
@@ -239,8 +248,9 @@ class Runner:
     async def _attempt(self, work: Work) -> Outcome | None:
         plan, step = _known(work)
         run_id, operation, token = work.run_id, work.operation, work.token
-        answer = await self._begun(run_id, Beginning(operation, token, step.references))
-        start = joins.started(answer, step.references)
+        needed = step.needed(operation)
+        answer = await self._begun(run_id, Beginning(operation, token, needed))
+        start = joins.started(answer, needed)
         if start.verdict != "go":
             return None
         scope = _scope(plan, operation, start)
@@ -249,7 +259,16 @@ class Runner:
             return None
         target = str(references.resolve(step.target, scope))
         arguments = references.resolve(step.arguments, scope)
-        return await self._caller.call(_limited(step, work.limit), start.attempt, target, arguments)
+        reporter = Reporter(lambda told: self._ask(joins.progress(run_id, operation, told)))
+        try:
+            limited = _limited(step, work.limit)
+            outcome = await self._caller.call(
+                limited, start.attempt, target, arguments, reporter, run_id
+            )
+            await reporter.finish()
+            return outcome
+        finally:
+            reporter.close()
 
     async def _expand(
         self, work: Work, plan: StoredPlan, foreach: str, scope: Mapping[str, Any]
@@ -258,9 +277,15 @@ class Runner:
         if not isinstance(items, list):
             kind = type(items).__name__
             raise OperationError("foreach", f"{foreach} is no list but {kind}: {items!r:.100}")
-        ready = await self._ask(joins.expand(work.run_id, work.operation, items))
-        publications = self._advance(work.run_id, plan, [name.decode() for name in ready])
-        await asyncio.gather(*map(self._ask, publications))
+        if len(items) > MOST_ITEMS:
+            many = f"{foreach} has {len(items):,} items, and a foreach takes at most {MOST_ITEMS:,}"
+            raise OperationError("foreach", many)
+        publications: list[Awaitable[Any]] = []
+        for first in range(0, max(1, len(items)), joins.EXPANDED):
+            ready = await self._ask(joins.expand(work.run_id, work.operation, items, first))
+            calls = self._advance(work.run_id, plan, [name.decode() for name in ready])
+            publications += map(self._ask, calls)
+        await asyncio.gather(*publications)
 
     def _begun(self, run_id: str, beginning: Beginning) -> Awaitable[Any]:
         """Say that an operation begins; the answer, or its error, comes back to the loop."""
@@ -268,7 +293,7 @@ class Runner:
         self._steps.start(run_id, beginning, partial(_resolve, future))
         return future
 
-    def _ask(self, request: Call) -> Awaitable[Any]:
+    def _ask(self, request: Call) -> asyncio.Future[Any]:
         """Make a call to the cluster."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._wire.send(request, partial(_resolve, future))
@@ -277,6 +302,7 @@ class Runner:
     def _settle(self, work: Work, outcome: Outcome) -> None:
         """Finish, then publish, then say done."""
         plan, step = _known(work)
+        self._observe(plan, step, work.operation, outcome)
 
         def finished(ready: Any) -> None:
             if isinstance(ready, OmxError):

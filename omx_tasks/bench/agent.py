@@ -20,11 +20,12 @@ from omx_tasks.agents.host import Host
 from omx_tasks.agents.pool import TaskPool
 from omx_tasks.agents.runner import Runner, Work
 from omx_tasks.bench.app import STATELESS, announce, tally
-from omx_tasks.celery import app, make_store
+from omx_tasks.celery import app
 from omx_tasks.graph.stored import StoredStep
 from omx_tasks.mcp.config import ServerFile
 from omx_tasks.results.joins import Outcome
 from omx_tasks.runs.dispatch import publish_ready
+from omx_tasks.store.in_use import make_store
 
 #: The value of a call that returned nothing.
 NOTHING = '{"text": "", "structured": null, "content": []}'

@@ -17,7 +17,6 @@ from typing import Any
 
 from celery import Celery
 
-from omx_tasks.agents.capabilities import SERVER
 from omx_tasks.bench.app import NOTHING, make_app
 from omx_tasks.bench.sides import Side
 from omx_tasks.bench.tally import Tally
@@ -26,6 +25,7 @@ from omx_tasks.broker.many import publish_many
 from omx_tasks.broker.routing import queue_of
 from omx_tasks.errors import UnavailableError
 from omx_tasks.graph.model import Graph, Operation
+from omx_tasks.graph.operation import SERVER
 from omx_tasks.graph.plan import compile_plan
 from omx_tasks.runs.submit import submit
 from omx_tasks.store.client import Store

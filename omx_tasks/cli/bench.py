@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -12,6 +13,8 @@ from rich.text import Text
 from omx_tasks.bench.broker import QUICK, Comparison, Size, compare
 from omx_tasks.bench.figures import MEASURES, Figure
 from omx_tasks.bench.graphs import AGENTS, GOAL, RECORDED, SLOTS, GraphFigure, Measured, measure
+from omx_tasks.bench.submit import Sample
+from omx_tasks.bench.submit import measure as measure_submit
 from omx_tasks.bench.workflows import read_folder
 from omx_tasks.cli.output import print_json, print_table, results, say
 from omx_tasks.errors import ConfigurationError
@@ -40,6 +43,44 @@ def broker(pairs: int, quick: bool, as_json: bool) -> None:
         print_json(outcome.as_json())
     else:
         results().print(table_of(outcome))
+
+
+@bench.command()
+@click.option(
+    "--operations",
+    "sizes",
+    type=click.IntRange(4),
+    multiple=True,
+    default=(100, 10_000),
+    show_default=True,
+    help="In one graph; may be repeated.",
+)
+@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Samples.")
+@click.option("--json", "as_json", is_flag=True, help="One line with one object.")
+def submit(sizes: tuple[int, ...], repeats: int, as_json: bool) -> None:
+    """Measure what it takes to submit a large graph: wide, deep and random ones.
+
+    Each sample is a fresh producer and a graph file of its own, on a cluster that this starts.
+    """
+    outcome = measure_submit(sizes, repeats, say)
+    if as_json:
+        print_json({name: asdict(sample) for name, sample in outcome.items()})
+    else:
+        results().print(table_of_submissions(outcome))
+
+
+def table_of_submissions(outcome: dict[str, Sample]) -> Table:
+    """Return the medians as a table, one graph a line."""
+    table = Table(title="submitting a graph")
+    titles = ("import s", "load s", "submit s", "memory MiB", "plan KiB", "message B")
+    table.add_column("")
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, one in outcome.items():
+        seconds = (f"{value:.3f}" for value in (one.start, one.load, one.submit))
+        sizes = (f"{one.memory:.0f}", f"{one.document / 1024:,.0f}", f"{one.message:,}")
+        table.add_row(name, *seconds, *sizes)
+    return table
 
 
 @bench.command()

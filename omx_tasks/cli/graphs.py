@@ -12,8 +12,10 @@ from omx_tasks.cli.target import existing_store, known_url, server_file
 from omx_tasks.errors import UnavailableError
 from omx_tasks.graph import canvas, draw
 from omx_tasks.graph.checks import check as check_graph
+from omx_tasks.graph.durations import Durations
 from omx_tasks.graph.model import Graph
-from omx_tasks.graph.plan import Plan, compile_plan
+from omx_tasks.graph.plan import Plan, compile_checked
+from omx_tasks.results import durations
 
 _graph_argument = click.argument("graph", type=click.Path(dir_okay=False))
 
@@ -33,7 +35,7 @@ def check(graph: str, mcp_config: str | None, as_json: bool) -> None:
         check_against_agents(existing_store(), model, source=graph)
     else:
         _check_against_servers(model, mcp_config, graph)
-    plan = compile_plan(model)
+    plan = compile_checked(model)
     servers = sorted(plan.servers)
     if as_json:
         print_json({"graph": model.name, "operations": len(plan.steps), "servers": servers})
@@ -66,10 +68,12 @@ def _check_against_servers(model: Graph, mcp_config: str | None, source: str) ->
 @click.option("--dot", is_flag=True, help="A Graphviz diagram, for any size.")
 @json_option
 def plan(graph: str, as_canvas: bool, mermaid: bool, dot: bool, as_json: bool) -> None:
-    """Show what a graph compiles to: order, ranks, groups."""
+    """Show what a graph compiles to: order, ranks, groups.
+
+    With a system that is up, it is checked against that, and durations are those measured there.
+    """
     model = Graph.load(graph)
-    check_graph(model, source=graph)
-    compiled = compile_plan(model)
+    compiled = compile_checked(model, _checked_durations(model, graph))
     if as_json:
         print_json(_as_json(compiled))
     elif as_canvas:
@@ -80,6 +84,16 @@ def plan(graph: str, as_canvas: bool, mermaid: bool, dot: bool, as_json: bool) -
         click.echo(draw.mermaid(compiled) if mermaid else draw.text(compiled))
 
 
+def _checked_durations(graph: Graph, source: str) -> Durations:
+    """Check a graph, with what a system that is up knows; return what was measured there."""
+    check_graph(graph, source=source)
+    if known_url() is None:
+        return Durations()
+    store = existing_store()
+    check_against_agents(store, graph, source=source)
+    return durations.read(store, graph)
+
+
 def _as_json(plan: Plan) -> dict[str, Any]:
     steps = {
         name: {
@@ -87,6 +101,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
             "capabilities": step.capabilities,
             "rank": step.rank,
             "seconds": step.seconds,
+            "seconds_from": step.source,
         }
         for name, step in plan.steps.items()
     }

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from omx_tasks.cli.output import duration, first_line, mark, print_table
 from omx_tasks.graph.plan import Plan
+from omx_tasks.runs.follow import Change
 from omx_tasks.runs.view import OperationView, RunView
 
 _COLORS = {"succeeded": "green", "running": "cyan"}
@@ -17,7 +18,7 @@ _COLORS = {"succeeded": "green", "running": "cyan"}
 def show_run(console: Console, view: RunView) -> None:
     """Print one line about the run and a table of its operations."""
     state = (view.state, _COLORS.get(view.state, "red"))
-    took = f" in {duration(view.seconds)}"
+    took = f" in {duration(view.seconds)}{shared(view)}"
     console.print(Text.assemble((view.name, "bold"), f" {view.run}  ", state, took), soft_wrap=True)
     rows = [_row(name, one) for name, one in _each(view)]
     print_table(("", "operation", "agent", "call", "result"), rows)
@@ -47,6 +48,20 @@ def show_answer(console: Console, plan: Plan, view: RunView) -> None:
         for one in found if isinstance(found, list) else [found]:
             if one.text:
                 console.print(Text(one.text), soft_wrap=True)
+
+
+def shared(view: RunView) -> str:
+    """Return how many calls were spared, or an empty text."""
+    return f", {view.shared} of its calls shared with equal ones" if view.shared else ""
+
+
+def how_far(change: Change) -> str:
+    """Return a running operation's progress in a few words, or an empty text."""
+    told = change.progress
+    if told is None:
+        return ""
+    words = f"{told.progress:g}" if told.total is None else f"{told.progress:g}/{told.total:g}"
+    return first_line(f"{words} {told.message or ''}".rstrip(), 100)
 
 
 def failures(view: RunView) -> list[str]:

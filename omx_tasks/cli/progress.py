@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from omx_tasks.cli.output import duration, first_line, mark, notices
+from omx_tasks.cli.present import how_far
 from omx_tasks.graph.plan import Plan
 from omx_tasks.graph.stored import item_of
 from omx_tasks.results.joins import OVER
@@ -99,6 +100,9 @@ class LiveProgress:
         if not change.operation:
             return
         name, index = item_of(change.operation)
+        if change.state == "progress":
+            self._took[name] = how_far(change)
+            return
         if index is None:
             self._states[name] = change.state
             self._took[name] = _took(change)

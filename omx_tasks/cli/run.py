@@ -10,7 +10,7 @@ import click
 
 from omx_tasks.api import Run, submit_graph
 from omx_tasks.cli.output import complain, config_option, duration, print_json, results, say
-from omx_tasks.cli.present import failures, show_answer
+from omx_tasks.cli.present import failures, shared, show_answer
 from omx_tasks.cli.progress import show_all
 from omx_tasks.cli.report import against_ideal, read_report, report_option, write_report
 from omx_tasks.cli.target import known_url, server_file, store_for_run, warn_of_broken
@@ -18,7 +18,7 @@ from omx_tasks.deploy.interrupts import held_back
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.graph.checks import check as check_graph
 from omx_tasks.graph.model import Graph, bind_inputs
-from omx_tasks.graph.plan import Plan, compile_plan
+from omx_tasks.graph.plan import Plan, compile_checked
 from omx_tasks.runs.view import RunView
 from omx_tasks.store.client import Store
 
@@ -78,7 +78,7 @@ def _checked(model: Graph, given: dict[str, str], source: str, mcp_config: str |
     known = None if known_url() else server_file(mcp_config).servers
     check_graph(model, servers=known, source=source)
     bind_inputs(model, given)
-    return compile_plan(model)
+    return compile_checked(model)
 
 
 def _submitted(store: Store, plan: Plan, given: dict[str, str], source: str) -> Run:
@@ -113,7 +113,7 @@ def _ended(submitted: Run, *, cancel: bool = False) -> RunView:
         view = submitted.status()
     except UnavailableError as error:
         _lost(error)
-    say(f"run {submitted.id} {view.state} in {duration(view.seconds)}")
+    say(f"run {submitted.id} {view.state} in {duration(view.seconds)}{shared(view)}")
     return view
 
 

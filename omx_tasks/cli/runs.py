@@ -18,7 +18,7 @@ from omx_tasks.cli.output import (
     results,
     say,
 )
-from omx_tasks.cli.present import failures, show_run
+from omx_tasks.cli.present import failures, how_far, show_run
 from omx_tasks.cli.report import read_report, report_option, write_report
 from omx_tasks.cli.target import existing_store
 from omx_tasks.errors import NotFoundError
@@ -43,16 +43,15 @@ def status(run: str, as_json: bool) -> None:
 @_run_argument
 @json_option
 def watch(run: str, as_json: bool) -> None:
-    """Show each change of a run until it is over."""
+    """Show each change of a run, and all progress, until it is over."""
     console = results()
     for change in Run(run, existing_store()).changes():
         if as_json:
-            print_json(
-                {"at": change.at, "operation": change.operation or None, "state": change.state}
-            )
+            about = {"at": change.at, "operation": change.operation or None, "state": change.state}
+            print_json(about | (change.progress._asdict() if change.progress else {}))
         else:
             clock = datetime.fromtimestamp(change.at).astimezone().strftime("%H:%M:%S.%f")[:-3]
-            line = f"{clock}  {change.state:9}  {change.operation or 'run'}"
+            line = f"{clock}  {change.state:9}  {change.operation or 'run'}  {how_far(change)}".rstrip()
             console.print(line, markup=False, soft_wrap=True)
 
 

@@ -9,17 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from celery.canvas import Signature, chain, chord, group
 
+from omx_tasks.graph.marker import MARKER, OPERATION
 from omx_tasks.graph.plan import Plan
-
-OPERATION = "omx.operation"
-"""The Celery task that runs one operation; its arguments are the run's and the operation's id."""
-
-MARKER: dict[str, Any] = dict(Signature("omx.join", immutable=True))
-"""What every operation's message has as its chord, however large the graph is."""
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,18 @@ write.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 
 from omx_tasks.errors import GraphError, did_you_mean
-from omx_tasks.graph import contracts
-from omx_tasks.graph.contracts import ServerTools
+from omx_tasks.graph.contracts import Contracts, ServerTools
 from omx_tasks.graph.inputs import known_inputs
-from omx_tasks.graph.links import ordered
+from omx_tasks.graph.limits import MAX_ARGUMENTS, too_large
+from omx_tasks.graph.links import ordered, successors
 from omx_tasks.graph.model import Graph, Operation
-from omx_tasks.graph.operation import ITEM_NAMES
+from omx_tasks.graph.operation import ITEM_NAMES, SERVER
 from omx_tasks.graph.paths import Path
 from omx_tasks.graph.strict import prefixed
 
@@ -56,7 +57,7 @@ class _Checker:
     ) -> None:
         self._graph = graph
         self._servers = servers
-        self._catalogue = catalogue
+        self._contracts = Contracts(catalogue)
         self._known = {operation.id: operation for operation in graph.operations}
 
     def problems(self) -> Iterator[str]:
@@ -72,10 +73,10 @@ class _Checker:
         yield from _cycle({name: self._waits(op) for name, op in self._known.items()})
 
     def _own_problems(self, operation: Operation) -> Iterator[str]:
-        if self._servers is not None and operation.server not in self._servers:
-            known = ", ".join(sorted(self._servers)) or "none"
-            hint = did_you_mean(operation.server, self._servers)
-            yield f"unknown server {operation.server!r}.{hint} Known servers: {known}"
+        yield from self._unknown_capabilities(operation)
+        size = len(json.dumps(operation.arguments)) if operation.arguments else 0
+        if problem := too_large("its arguments have", size, MAX_ARGUMENTS):
+            yield f"{problem}; leave large values with the servers"
         for name in operation.needs:
             yield from self._unknown_operation("needs", name, operation)
         try:
@@ -83,6 +84,20 @@ class _Checker:
             yield from self._contract_problems(operation)
         except GraphError as error:
             yield str(error)
+
+    def _unknown_capabilities(self, operation: Operation) -> Iterator[str]:
+        """Tell the servers that there are not: its own, and those that it requires besides."""
+        if self._servers is None:
+            return
+        for word in operation.capabilities:
+            name = word.removeprefix(SERVER)
+            if word.startswith(SERVER) and name not in self._servers:
+                known = ", ".join(sorted(self._servers)) or "none"
+                what = (
+                    "unknown server" if name == operation.server else "requires the unknown server"
+                )
+                hint = did_you_mean(name, self._servers)
+                yield f"{what} {name!r}.{hint} Known servers: {known}"
 
     def _path_problems(self, operation: Operation) -> Iterator[str]:
         for path in _longest(operation.foreach_paths):
@@ -122,23 +137,18 @@ class _Checker:
             yield f"{verb} {name!r}, which is no operation of this graph.{hint}"
 
     def _contract_problems(self, operation: Operation) -> Iterator[str]:
-        catalogue = self._catalogue.get(operation.server)
-        if catalogue is not None:
-            yield from contracts.given(operation, catalogue)
-        if self._catalogue:
-            yield from self._output_problems(operation)
-
-    def _output_problems(self, operation: Operation) -> Iterator[str]:
+        if not self._contracts:
+            return
+        yield from self._contracts.given(operation)
         paths = operation.foreach_paths | {
             path for given in operation.body_paths for path in _from_source(operation, given)
         }
         for path in _longest(paths):
             source = self._known.get(str(path[0]))
-            catalogue = self._catalogue.get(source.server) if source else None
-            if source and catalogue is not None:
+            if source is not None:
                 rest = path[2:] if source.foreach else path[1:]
                 if rest[:1] == ("structured",):
-                    problem = contracts.expected(source, rest[1:], catalogue)
+                    problem = self._contracts.expected(source, rest[1:])
                     yield from [problem] if problem else []
 
     def _waits(self, operation: Operation) -> list[str]:
@@ -184,7 +194,7 @@ def _longest(paths: Collection[Path]) -> list[Path]:
 
 def _cycle(needs: Mapping[str, Collection[str]]) -> Iterator[str]:
     """Tell one cycle, in the direction in which it waits; mending it shows the next."""
-    stuck = set(needs).difference(ordered(needs))
+    stuck = set(needs).difference(ordered(needs, successors(needs)))
     if not stuck:
         return
     trail: dict[str, None] = {}

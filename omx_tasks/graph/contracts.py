@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from jsonschema import exceptions, validators
+from jsonschema.protocols import Validator
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY
 
@@ -24,43 +25,89 @@ ServerTools: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """A server's lists as MCP gives them, by ``tools`` and ``prompts``; an absent one is unknown."""
 
 
-def given(operation: Operation, catalogue: ServerTools) -> Iterator[str]:
-    """Yield what is wrong with the tool or prompt that is called and with its arguments."""
-    if operation.kind == "resource" or f"{operation.kind}s" not in catalogue:
-        return
-    entry = _entry(operation, catalogue)
-    if entry is None:
-        known = [str(item["name"]) for item in catalogue[f"{operation.kind}s"]]
-        hint = did_you_mean(operation.target, known) or f" It has: {', '.join(known) or 'none'}"
-        yield f"server {operation.server!r} has no {operation.kind} {operation.target!r}.{hint}"
-    elif operation.kind == "prompt":
-        yield from _prompt_arguments(operation, entry.get("arguments") or ())
-    else:
-        yield from _tool_arguments(operation, entry.get("inputSchema") or {})
+class Contracts:
+    """What the servers offer, by name. A schema is prepared once, however many operations use it."""
+
+    def __init__(self, catalogue: Mapping[str, ServerTools | None]) -> None:
+        self._entries = {
+            (server, kind): {str(entry["name"]): entry for entry in offered[f"{kind}s"]}
+            for server, offered in catalogue.items()
+            if offered is not None
+            for kind in ("tool", "prompt")
+            if f"{kind}s" in offered
+        }
+        self._validators: dict[tuple[str, str], Validator | None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def given(self, operation: Operation) -> Iterator[str]:
+        """Yield what is wrong with the tool or prompt that is called and with its arguments."""
+        entries = self._entries.get((operation.server, operation.kind))
+        if entries is None:
+            return
+        entry = entries.get(operation.target)
+        if entry is None:
+            known = list(entries)
+            hint = did_you_mean(operation.target, known) or f" It has: {', '.join(known) or 'none'}"
+            yield f"server {operation.server!r} has no {operation.kind} {operation.target!r}.{hint}"
+        elif operation.kind == "prompt":
+            yield from _prompt_arguments(operation, entry.get("arguments") or ())
+        else:
+            yield from _tool_arguments(operation, entry.get("inputSchema") or {})
+            yield from self._wrong_literals(operation, entry.get("inputSchema") or {})
+
+    def expected(self, source: Operation, path: Path) -> str | None:
+        """Return what is wrong with reading ``path`` from ``source``'s structured output, or None."""
+        entry = self._entries.get((source.server, source.kind), {}).get(source.target, {})
+        schema = entry.get("outputSchema")
+        lack = missing(schema, path) if schema else None
+        if lack is None:
+            return None
+        wanted = path[lack.depth]
+        what = f"no field {wanted!r}" if wanted else "no list"
+        place = "".join("[]" if step is None else f".{step}" for step in path[: lack.depth])
+        hint = did_you_mean(wanted, lack.known) if wanted else ""
+        if not hint and lack.known:
+            hint = f" It has: {', '.join(lack.known)}"
+        return (
+            f"by the output schema of tool {source.target!r} there is {what} "
+            f"in {source.id}.structured{place}.{hint}"
+        )
+
+    def _wrong_literals(self, operation: Operation, schema: dict[str, Any]) -> Iterator[str]:
+        """Validate the arguments without references; a schema that is itself broken checks nothing."""
+        literals = {
+            name: references.resolve(value, {})
+            for name, value in operation.arguments.items()
+            if not any(references.references(value))
+        }
+        validator = self._validator(operation, schema) if literals else None
+        if validator is None:
+            return
+        try:
+            found = list(validator.iter_errors(literals))
+        except (Unresolvable, RecursionError):
+            return
+        for error in found:
+            if error.absolute_path:  # else: about several arguments; some may be references
+                yield f"argument {_place(error)} of tool {operation.target!r} {_reason(error)}"
+
+    def _validator(self, operation: Operation, schema: dict[str, Any]) -> Validator | None:
+        key = operation.server, operation.target
+        if key not in self._validators:
+            self._validators[key] = _prepared(schema)
+        return self._validators[key]
 
 
-def expected(source: Operation, path: Path, catalogue: ServerTools) -> str | None:
-    """Return what is wrong with reading ``path`` from ``source``'s structured output, or None."""
-    entry = _entry(source, catalogue) if source.kind == "tool" else None
-    schema = entry.get("outputSchema") if entry else None
-    lack = missing(schema, path) if schema else None
-    if lack is None:
+def _prepared(schema: dict[str, Any]) -> Validator | None:
+    kind = validators.validator_for(schema, default=validators.Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except (exceptions.SchemaError, Unresolvable, RecursionError):
         return None
-    wanted = path[lack.depth]
-    what = f"no field {wanted!r}" if wanted else "no list"
-    place = "".join("[]" if step is None else f".{step}" for step in path[: lack.depth])
-    hint = did_you_mean(wanted, lack.known) if wanted else ""
-    if not hint and lack.known:
-        hint = f" It has: {', '.join(lack.known)}"
-    return (
-        f"by the output schema of tool {source.target!r} there is {what} "
-        f"in {source.id}.structured{place}.{hint}"
-    )
-
-
-def _entry(operation: Operation, catalogue: ServerTools) -> Mapping[str, Any] | None:
-    entries = catalogue.get(f"{operation.kind}s", ())
-    return next((entry for entry in entries if entry["name"] == operation.target), None)
+    # Without a registry of its own, jsonschema would fetch remote references over the network.
+    return kind(schema, registry=EMPTY_REGISTRY)
 
 
 def _prompt_arguments(operation: Operation, declared: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -73,7 +120,6 @@ def _tool_arguments(operation: Operation, schema: dict[str, Any]) -> Iterator[st
     yield from _missing_arguments(operation, schema.get("required", ()))
     if schema.get("additionalProperties") is False and "patternProperties" not in schema:
         yield from _unknown_arguments(operation, schema.get("properties", {}))
-    yield from _wrong_literals(operation, schema)
 
 
 def _missing_arguments(operation: Operation, required: Sequence[str]) -> Iterator[str]:
@@ -89,25 +135,6 @@ def _unknown_arguments(
         if name not in known:
             hint = did_you_mean(name, known) or f" It takes: {', '.join(known) or 'none'}"
             yield f"{operation.kind} {operation.target!r} has no argument {name!r}.{hint}"
-
-
-def _wrong_literals(operation: Operation, schema: dict[str, Any]) -> Iterator[str]:
-    """Validate the arguments without references; a schema that is itself broken checks nothing."""
-    literals = {
-        name: references.resolve(value, {})
-        for name, value in operation.arguments.items()
-        if not any(references.references(value))
-    }
-    kind = validators.validator_for(schema, default=validators.Draft202012Validator)
-    try:
-        kind.check_schema(schema)
-        # Without a registry of its own, jsonschema would fetch remote references over the network.
-        found = list(kind(schema, registry=EMPTY_REGISTRY).iter_errors(literals))
-    except (exceptions.SchemaError, Unresolvable, RecursionError):
-        return
-    for error in found:
-        if error.absolute_path:  # else: about several arguments, of which some may be references
-            yield f"argument {_place(error)} of tool {operation.target!r} {_reason(error)}"
 
 
 def _place(error: exceptions.ValidationError) -> str:

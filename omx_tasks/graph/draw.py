@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from omx_tasks.graph.plan import Plan, Step
 
-_HEADINGS = ("id", "calls", "needs", "rank", "released with")
+SOURCES = {
+    "expect": "expect",
+    "graph": "measured in this graph",
+    "call": "measured elsewhere",
+    "default": "assumed",
+}
+"""How a person is told where a duration comes from."""
+
+_HEADINGS = ("id", "calls", "needs", "lasts", "rank", "released with")
 
 
 def mermaid(plan: Plan) -> str:
@@ -40,7 +48,7 @@ def dot(plan: Plan) -> str:
 
 
 def text(plan: Plan) -> str:
-    """Return a table, one operation a line; ``rank`` is in seconds, itself and all behind it."""
+    """Return a table, one operation a line; its rank is the longest path that begins with it."""
     rows = [_HEADINGS, *(_row(plan, name) for name in plan.steps)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     return "\n".join(
@@ -49,10 +57,12 @@ def text(plan: Plan) -> str:
     )
 
 
-def _row(plan: Plan, name: str) -> tuple[str, str, str, str, str]:
+def _row(plan: Plan, name: str) -> tuple[str, ...]:
     step = plan.steps[name]
     together = [other for other in plan.releases[step.needs] if other != name]
-    return name, _call(step), _listed(step.needs), f"{step.rank:.2f} s", _listed(together)
+    lasts = f"{step.seconds:.2f} s ({SOURCES[step.source]})"
+    rank = f"{step.rank:.2f} s"
+    return name, _call(step), _listed(step.needs), lasts, rank, _listed(together)
 
 
 def _call(step: Step) -> str:

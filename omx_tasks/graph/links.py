@@ -31,10 +31,14 @@ def successors(needs: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
     return following
 
 
-def ordered(needs: Mapping[str, Collection[str]]) -> list[str]:
-    """Return the ids so that each follows what it needs; ids on or behind a cycle are left out."""
+def ordered(
+    needs: Mapping[str, Collection[str]], following: Mapping[str, Collection[str]]
+) -> list[str]:
+    """Return the ids so that each follows what it needs; ids on or behind a cycle are left out.
+
+    ``following`` are the `successors` of ``needs``.
+    """
     waiting = {name: len(needed) for name, needed in needs.items()}
-    following = successors(needs)
     ready = deque(name for name, count in waiting.items() if count == 0)
     order = []
     while ready:

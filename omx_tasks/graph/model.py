@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field
 
 from omx_tasks.errors import GraphError
+from omx_tasks.graph.collector import at_rest
 from omx_tasks.graph.inputs import Input, known_inputs
+from omx_tasks.graph.limits import MAX_BYTES, MAX_OPERATIONS, too_large
 from omx_tasks.graph.operation import NAME, Operation, Word
 from omx_tasks.graph.reading import plain, read, shown
 from omx_tasks.graph.strict import Strict, ToldError, prefixed
@@ -24,6 +26,10 @@ __all__ = ["Graph", "Input", "Operation", "bind_inputs"]
 def _operations(value: Any) -> Any:
     if not isinstance(value, list | tuple):
         raise ValueError(f"must be a list of operations, not {shown(value)}")
+    if len(value) > MAX_OPERATIONS:
+        raise ValueError(
+            f"must be at most {MAX_OPERATIONS:,}, not {len(value):,}; use a foreach, or several graphs"
+        )
     built, problems = [], []
     for index, item in enumerate(value):
         try:
@@ -45,6 +51,11 @@ def _operation(item: Any) -> Operation:
             f"not {shown(item)}"
         )
     return Operation(**item)
+
+
+def _refuse_large(source: str | Path, size: int) -> None:
+    if problem := too_large("has", size, MAX_BYTES):
+        raise GraphError(f"{source}: {problem}")
 
 
 def _inputs(value: Any) -> Any:
@@ -87,9 +98,10 @@ class Graph(Strict):
     )
 
     @classmethod
-    def load(cls, path: str | Path) -> Graph:
+    def load(cls, path: str | Path) -> Self:
         """Return the graph in a YAML or JSON file. Raises GraphError that names the file."""
         try:
+            _refuse_large(path, Path(path).stat().st_size)
             text = Path(path).read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             raise GraphError(f"{path}: there is no such file") from None
@@ -100,8 +112,10 @@ class Graph(Strict):
         return cls.parse(text, source=str(path))
 
     @classmethod
-    def parse(cls, text: str, source: str = "<text>") -> Graph:
+    @at_rest()
+    def parse(cls, text: str, source: str = "<text>") -> Self:
         """Return the graph in a YAML or JSON text. Raises GraphError that names ``source``."""
+        _refuse_large(source, len(text))
         try:
             data = read(text)
         except GraphError as error:
@@ -109,7 +123,8 @@ class Graph(Strict):
         return cls.from_data(data, source)
 
     @classmethod
-    def from_data(cls, data: Any, source: str = "") -> Graph:
+    @at_rest()
+    def from_data(cls, data: Any, source: str = "") -> Self:
         """Return the graph in plain data. Raises GraphError that tells all problems."""
         try:
             copy = plain(data)

@@ -19,6 +19,8 @@ NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 TEXT = r"^[^\x00-\x1f\x7f]+$"
 ITEM_NAMES = frozenset({"item", "index"})
 RESERVED = ITEM_NAMES | {"inputs"}
+SERVER = "server:"
+"""What the capabilities begin with that are servers' names."""
 KINDS: tuple[Literal["tool", "resource", "prompt"], ...] = ("tool", "resource", "prompt")
 
 
@@ -88,12 +90,12 @@ class Operation(Strict):
     )
     on_failure: Literal["fail", "continue"] = Field("fail", description="fail or continue")
 
-    @property
+    @cached_property
     def kind(self) -> Literal["tool", "resource", "prompt"]:
         """Which of the three is called."""
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
 
-    @property
+    @cached_property
     def target(self) -> str:
         """The tool's or prompt's name, or the resource's URI (which may hold references)."""
         return str(getattr(self, self.kind))
@@ -101,7 +103,7 @@ class Operation(Strict):
     @property
     def capabilities(self) -> tuple[str, ...]:
         """All words that an agent must offer to run this, sorted; ``server:NAME`` is one."""
-        return tuple(sorted({f"server:{self.server}", *self.requires}))
+        return tuple(sorted({SERVER + self.server, *self.requires}))
 
     @cached_property
     def body_paths(self) -> frozenset[Path]:
@@ -128,8 +130,17 @@ class Operation(Strict):
     @cached_property
     def referred(self) -> frozenset[str]:
         """The ids of the operations that it refers to."""
-        paths = self.body_paths | self.foreach_paths
-        return frozenset(str(path[0]) for path in paths) - RESERVED
+        return _named(self.body_paths | self.foreach_paths)
+
+    @property
+    def referred_by_body(self) -> frozenset[str]:
+        """The ids of those whose values its arguments or URI need: for a foreach, those of each item."""
+        return _named(self.body_paths)
+
+    @property
+    def referred_by_foreach(self) -> frozenset[str]:
+        """The ids of those whose values the list of its foreach is made from."""
+        return _named(self.foreach_paths)
 
     @classmethod
     def _contradictions(cls, data: dict[str, Any]) -> Iterator[str]:
@@ -143,3 +154,7 @@ class Operation(Strict):
     @classmethod
     def _label(cls, data: dict[str, Any]) -> str:
         return f"operation {data['id']!r}" if isinstance(data.get("id"), str) else "operation"
+
+
+def _named(paths: frozenset[Path]) -> frozenset[str]:
+    return frozenset(str(path[0]) for path in paths) - RESERVED

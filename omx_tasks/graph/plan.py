@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from omx_tasks.graph.checks import check
+from omx_tasks.graph.durations import Durations, Source
 from omx_tasks.graph.links import dependencies, ordered, successors
 from omx_tasks.graph.model import Graph, Operation
-
-DEFAULT_SECONDS = 1.0
-"""How long an operation is taken to last when nothing is known about it."""
 
 
 @dataclass(frozen=True)
 class Step:
     """One operation in its place; ids are in file order.
 
-    ``rank`` is the longest path from here to the end and ``seconds`` this operation's part of it.
+    ``rank`` is the longest path from here to the end and ``seconds`` this operation's part of it,
+    which is known from ``source``.
     """
 
     operation: Operation
@@ -33,6 +32,7 @@ class Step:
     capabilities: tuple[str, ...]
     rank: float
     seconds: float
+    source: Source
 
 
 @dataclass(frozen=True)
@@ -73,20 +73,21 @@ class Plan:
         return earliest
 
 
-def compile_plan(graph: Graph, durations: Mapping[str, float] | None = None) -> Plan:
-    """Return the plan of a graph, in time linear in operations and dependencies.
-
-    An operation is taken to last its own ``expect``, else what ``durations`` (seconds by id) says,
-    else ``DEFAULT_SECONDS``. Raises GraphError for a cycle, and for whatever else ``check`` finds
-    in the graph alone.
-    """
+def compile_plan(graph: Graph, durations: Durations | None = None) -> Plan:
+    """Check a graph by itself and return its plan. Raises GraphError for whatever ``check`` finds."""
     check(graph)
-    operations = {operation.id: operation for operation in graph.operations}
+    return compile_checked(graph, durations)
+
+
+def compile_checked(graph: Graph, durations: Durations | None = None) -> Plan:
+    """Return the plan of a graph that was checked, in time linear in operations and dependencies."""
+    known = durations or Durations()
     needs = dependencies(graph)
     following = successors(needs)
-    seconds = {op.id: _seconds(op, durations or {}) for op in graph.operations}
-    order = ordered(needs)
-    ranks = longest_remaining(order, following, seconds)
+    operations = {operation.id: operation for operation in graph.operations}
+    lasting = {name: known.of(operation) for name, operation in operations.items()}
+    order = ordered(needs, following)
+    ranks = longest_remaining(order, following, {n: one.seconds for n, one in lasting.items()})
     steps = {
         name: Step(
             operation=operations[name],
@@ -95,7 +96,8 @@ def compile_plan(graph: Graph, durations: Mapping[str, float] | None = None) -> 
             references=tuple(n for n in needs[name] if n in operations[name].referred),
             capabilities=operations[name].capabilities,
             rank=ranks[name],
-            seconds=seconds[name],
+            seconds=lasting[name].seconds,
+            source=lasting[name].source,
         )
         for name in order
     }
@@ -113,9 +115,3 @@ def longest_remaining(
         behind = max((ranks[successor] for successor in following[name]), default=0.0)
         ranks[name] = seconds[name] + behind
     return ranks
-
-
-def _seconds(operation: Operation, durations: Mapping[str, float]) -> float:
-    if operation.expect is not None:
-        return operation.expect
-    return durations.get(operation.id, DEFAULT_SECONDS)

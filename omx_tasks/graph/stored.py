@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from omx_tasks.errors import GraphError
+from omx_tasks.graph.limits import MAX_BYTES, too_large
 from omx_tasks.graph.plan import Plan, Step
 
 _ITEM = re.compile(r"^(?P<parent>[^\[]+)\[(?P<index>\d+)\]$")
@@ -19,13 +22,18 @@ _ITEM = re.compile(r"^(?P<parent>[^\[]+)\[(?P<index>\d+)\]$")
 
 @dataclass(frozen=True, slots=True)
 class StoredStep:
-    """What an agent must know of one operation. ``rank`` is milliseconds, ``timeout`` seconds."""
+    """What an agent must know of one operation. ``rank`` is milliseconds, ``timeout`` seconds.
+
+    ``references`` are the operations whose values a call needs, ``listed`` those that the list of a foreach is made
+    from: a call for one of its items does not need them.
+    """
 
     server: str
     kind: str
     target: str
     arguments: dict[str, Any]
     references: tuple[str, ...]
+    listed: tuple[str, ...]
     capabilities: tuple[str, ...]
     priority: int
     rank: int
@@ -43,7 +51,8 @@ class StoredStep:
             kind=operation.kind,
             target=operation.target,
             arguments=dict(operation.arguments),
-            references=step.references,
+            references=_in_order(step, operation.referred_by_body),
+            listed=_in_order(step, operation.referred_by_foreach),
             capabilities=step.capabilities,
             priority=int(operation.priority),
             rank=round(step.rank * 1000),
@@ -53,9 +62,14 @@ class StoredStep:
             foreach=operation.foreach,
         )
 
-    def fields(self) -> dict[str, Any]:
-        """Return all fields, as they are (`asdict` would copy every argument)."""
-        return {name: getattr(self, name) for name in self.__slots__}
+    def needed(self, operation: str) -> tuple[str, ...]:
+        """Return the operations whose values are needed to begin one of this step: itself, or an item of it."""
+        is_item = item_of(operation)[1] is not None
+        return self.references if is_item or self.foreach is None else self.listed
+
+    def text(self) -> str:
+        """Return all fields as JSON (`asdict` would copy every argument)."""
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
 
 
 @dataclass(frozen=True)
@@ -80,9 +94,17 @@ class StoredPlan:
         return cls(data["name"], data["inputs"], steps)
 
     def document(self) -> str:
-        """Return the JSON text to keep."""
-        steps = {name: step.fields() for name, step in self.steps.items()}
-        return json.dumps({"name": self.name, "inputs": self.inputs, "steps": steps})
+        """Return the JSON text to keep, written step by step: whole, it would be in memory twice.
+
+        Raises GraphError where it is too large.
+        """
+        head = json.dumps({"name": self.name, "inputs": self.inputs})[:-1]
+        steps = (f"{json.dumps(name)}: {step.text()}" for name, step in self.steps.items())
+        text = f'{head}, "steps": {{{", ".join(steps)}}}}}'
+        what = f"graph {self.name!r} and its inputs have"
+        if problem := too_large(what, len(text), MAX_BYTES):
+            raise GraphError(f"{problem}; leave large values with the servers")
+        return text
 
     @cached_property
     def servers(self) -> frozenset[str]:
@@ -94,9 +116,13 @@ class StoredPlan:
         return self.steps[item_of(operation)[0]]
 
 
+def _in_order(step: Step, names: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in step.references if name in names)
+
+
 def _step(fields: dict[str, Any]) -> StoredStep:
-    fields["references"] = tuple(fields["references"])
-    fields["capabilities"] = tuple(fields["capabilities"])
+    for name in ("references", "listed", "capabilities"):
+        fields[name] = tuple(fields[name])
     return StoredStep(**fields)
 
 

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 import anyio
 import jsonschema.validators  # noqa: F401 - else the SDK imports it in the middle of the first call
 from mcp import Client
-from mcp.client import ClientRequestContext
+from mcp.client import CacheConfig, ClientRequestContext
 from mcp_types import (
     INVALID_REQUEST,
     CreateMessageRequestParams,
@@ -225,7 +225,7 @@ class Session:
             sampling_callback=self._refuse_sampling,
             elicitation_callback=self._refuse_elicitation,
             client_info=Implementation(name="omx-tasks", version="0.1.0"),
-            cache=None,
+            cache=CacheConfig() if self.config.hints.cache else None,
         )
 
     def _transport(self) -> AbstractAsyncContextManager[Any]:

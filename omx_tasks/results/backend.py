@@ -39,6 +39,7 @@ from celery.exceptions import BackendStoreError
 from kombu.utils.encoding import bytes_to_str, ensure_bytes
 
 from omx_tasks.errors import OmxError, UnavailableError
+from omx_tasks.graph.marker import MARKER
 from omx_tasks.results.consumer import ResultConsumer
 from omx_tasks.results.limits import Limits
 from omx_tasks.store.address import Address
@@ -47,9 +48,6 @@ from omx_tasks.store.scripts import Call, script
 from omx_tasks.store.sender import Sender
 
 logger = logging.getLogger(__name__)
-
-#: What an operation's message has as its chord: it says "count me in", the run's data say where.
-MARKER = {"task": "omx.join", "args": [], "kwargs": {}, "options": {}, "chord_size": 0}
 
 #: Seconds for which a finished chord is remembered, so that a part that is told again is not taken for a new one's.
 CHORD_REMEMBERED = 3600

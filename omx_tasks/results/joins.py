@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 from omx_tasks.graph.plan import Plan
@@ -21,11 +22,18 @@ from omx_tasks.store.scripts import Call, script
 OVER = frozenset({"succeeded", "failed", "unknown", "skipped", "cancelled"})
 
 
+#: Items of a foreach that become operations in one script, and operations of a graph that one script stores.
+EXPANDED, PREPARED = 500, 2000
+#: Seconds after which a run that is announced or prepared and not submitted is taken for one that never will be.
+STILLBORN = 3600
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How one operation ended. Times are Unix seconds of the MCP call itself, ``output`` is its value as JSON.
 
     ``cold`` is the seconds for which the call waited until its server's session was open.
+    ``shared`` says that an equal call of another operation was answered for both.
     """
 
     state: str
@@ -36,9 +44,10 @@ class Outcome:
     error: dict[str, str] | None = None
     output: str = ""
     cold: float = 0.0
+    shared: bool = False
 
     def record(self) -> str:
-        """Return all but state and output, as JSON."""
+        """Return who did it, how often, when, and what went wrong, as JSON."""
         fields = ("attempts", "agent", "started", "finished", "error", "cold")
         return json.dumps({name: getattr(self, name) for name in fields})
 
@@ -57,11 +66,20 @@ class Start:
     values: dict[str, Any] = field(default_factory=dict)
 
 
-def submit(run_id: str, plan: Plan, stored: StoredPlan, *, keep: float) -> Call:
-    """Store a run; answers the ids that are ready."""
-    graph: list[Any] = []
-    for name, step in plan.steps.items():
-        graph += (name, len(step.needs), json.dumps(step.successors))
+def prepare(run_id: str, plan: Plan) -> list[Call]:
+    """Make the calls that store all of a large graph but its last part, to be confirmed before `submit`."""
+    return [
+        Call(
+            script("prepare_1"),
+            keys.run_keys(run_id),
+            (STILLBORN, *_links(plan, first, first + PREPARED)),
+        )
+        for first in range(0, len(plan.steps) - PREPARED, PREPARED)
+    ]
+
+
+def submit(run_id: str, plan: Plan, stored: StoredPlan, *, keep: float, prepared: int = 0) -> Call:
+    """Store a run, of which so many calls were prepared; answers the ids that are ready."""
     head = (
         stored.name,
         stored.document(),
@@ -70,7 +88,8 @@ def submit(run_id: str, plan: Plan, stored: StoredPlan, *, keep: float) -> Call:
         len(plan.roots),
         *plan.roots,
     )
-    return Call(script("submit_1"), keys.run_keys(run_id), (*head, *graph))
+    links = _links(plan, prepared * PREPARED, len(plan.steps))
+    return Call(script("submit_1"), keys.run_keys(run_id), (*head, *links))
 
 
 def read_plan(run_id: str) -> Call:
@@ -112,19 +131,27 @@ def started(answer: Sequence[Any], references: Sequence[str]) -> Start:
     return Start(verdict, int(answer[1]), item, values)
 
 
+def progress(run_id: str, operation: str, told: str) -> Call:
+    """Tell how far a running operation is; ``told`` is JSON of progress, total and message."""
+    return Call(script("progress_1"), keys.run_keys(run_id), (operation, told))
+
+
 def finish(run_id: str, endings: Iterable[Ending]) -> Call:
     """Write outcomes; answers for each the ids that it made ready."""
     arguments: list[Any] = []
     for operation, outcome, goes_on in endings:
         record, output = outcome.record(), outcome.output
-        arguments += (operation, outcome.state, int(goes_on), record, output)
+        arguments += (operation, outcome.state, int(goes_on), record, output, int(outcome.shared))
     return Call(script("finish_1"), keys.run_keys(run_id), arguments)
 
 
-def expand(run_id: str, operation: str, items: Iterable[Any]) -> Call:
-    """Give a foreach its items; answers the ids that are ready."""
-    texts = [json.dumps(item) for item in items]
-    return Call(script("expand_1"), keys.run_keys(run_id), (operation, *texts))
+def expand(
+    run_id: str, operation: str, items: Sequence[Any], first: int = 0, most: int = EXPANDED
+) -> Call:
+    """Give a foreach its items from number ``first`` on, ``most`` of them; answers the ids that are ready."""
+    texts = [json.dumps(item) for item in items[first : first + most]]
+    arguments = (operation, len(items), first, *texts)
+    return Call(script("expand_1"), keys.run_keys(run_id), arguments)
 
 
 def cancel(run_id: str) -> Call:
@@ -140,6 +167,14 @@ def overdue(run_id: str, *, age: float, most: int = 1000) -> Call:
 def read_run(run_id: str) -> Call:
     """Read all of a run."""
     return Call(script("read_run_1"), keys.run_keys(run_id))
+
+
+def _links(plan: Plan, first: int, last: int) -> list[Any]:
+    """Return id, number of needs and successors of the operations from number ``first`` to before ``last``."""
+    links: list[Any] = []
+    for name, step in islice(plan.steps.items(), first, last):
+        links += (name, len(step.needs), json.dumps(step.successors))
+    return links
 
 
 def _value(parts: Sequence[bytes]) -> Any:

@@ -16,12 +16,11 @@ from omx_tasks.broker import queues
 from omx_tasks.broker.form import Form, blank, quoted
 from omx_tasks.broker.queues import Posting
 from omx_tasks.broker.routing import queue_of
+from omx_tasks.graph.marker import MARKER, OPERATION
 from omx_tasks.graph.stored import StoredPlan, StoredStep
 from omx_tasks.priorities import Priority
-from omx_tasks.results.backend import MARKER
 from omx_tasks.store.scripts import Call
 
-TASK = "omx.operation"
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": MARKER}
 _MOST = 500
 
@@ -68,7 +67,7 @@ _MESSAGE = Form(
         "content-type": "application/json",
         "headers": {
             "lang": "py",
-            "task": TASK,
+            "task": OPERATION,
             "id": blank("name"),
             "root_id": blank("name"),
             "parent_id": None,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from omx_tasks.errors import NotFoundError
 from omx_tasks.store import keys
@@ -14,17 +16,31 @@ from omx_tasks.store.client import Store
 BLOCK = 1.0
 
 
+class Progress(NamedTuple):
+    """How far an operation is, in its server's words; without a total it is only known to go on."""
+
+    progress: float
+    total: float | None
+    message: str | None
+
+
 @dataclass(frozen=True)
 class Change:
     """A new state of an operation, or of the run itself (``operation`` is empty). ``at`` is Unix seconds.
 
-    ``detail`` is the agent's name when an operation starts, and a JSON record when it ends.
+    ``detail`` is the agent's name when an operation starts, and a JSON record when it ends. With ``progress`` as the
+    state nothing ended: the operation runs, and `progress` says how far it is.
     """
 
     at: float
     operation: str
     state: str
     detail: str
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the operation is, where that is what is told."""
+        return Progress(**json.loads(self.detail)) if self.state == "progress" else None
 
 
 def follow(store: Store, run_id: str, *, timeout: float | None = None) -> Iterator[Change]:

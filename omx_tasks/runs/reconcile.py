@@ -17,14 +17,11 @@ from omx_tasks.broker.routing import queue_of
 from omx_tasks.errors import NotFoundError, OmxError
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.results import joins
-from omx_tasks.results.joins import Outcome
+from omx_tasks.results.joins import STILLBORN, Outcome
 from omx_tasks.runs.advance import advance, finish_and_advance
 from omx_tasks.runs.dispatch import task_id
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
-
-#: Seconds after which a run that is announced and not stored is taken for one that never will be.
-STILLBORN = 3600.0
 
 logger = logging.getLogger(__name__)
 

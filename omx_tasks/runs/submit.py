@@ -12,7 +12,8 @@ from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.results import joins
 from omx_tasks.runs.advance import advance
 from omx_tasks.store import keys
-from omx_tasks.store.client import Store
+from omx_tasks.store.client import Store, StoreError
+from omx_tasks.store.link import ReplyError
 
 
 def new_run_id() -> str:
@@ -28,7 +29,11 @@ def submit(store: Store, plan: Plan, inputs: dict[str, Any], *, keep: float) -> 
     run_id = new_run_id()
     stored = StoredPlan.of(plan, inputs)
     _announce(store, run_id, stored)
-    ready = store.run(joins.submit(run_id, plan, stored, keep=keep))
+    prepared = joins.prepare(run_id, plan)
+    for reply in store.run_many(prepared):
+        if isinstance(reply, ReplyError):
+            raise StoreError(f"run {run_id} could not be stored: {reply}")
+    ready = store.run(joins.submit(run_id, plan, stored, keep=keep, prepared=len(prepared)))
     advance(store, run_id, stored, [name.decode() for name in ready])
     return run_id
 

@@ -46,7 +46,10 @@ class OperationView:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run at one moment. An operation with a foreach is a list, once its items are known."""
+    """A run at one moment. An operation with a foreach is a list, once its items are known.
+
+    ``shared`` counts the operations that were answered by an equal call of another one.
+    """
 
     run: str
     name: str
@@ -54,6 +57,7 @@ class RunView:
     created: float
     seconds: float
     operations: dict[str, OperationView | list[OperationView]] = field(default_factory=dict)
+    shared: int = 0
 
     @property
     def succeeded(self) -> bool:
@@ -99,6 +103,7 @@ def read(store: Store, run_id: str) -> RunView:
         created,
         max(0.0, finished - created),
         {name: reader.view(name) for name in plan.steps},
+        int(about.get("shared", 0)),
     )
 
 

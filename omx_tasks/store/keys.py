@@ -121,7 +121,7 @@ def result_channel(key: str) -> str:
 
 
 def run(run_id: str) -> str:
-    """Hash: name, state, created, finished, total, open, failed."""
+    """Hash: name, state, created, finished, total, open, failed, shared."""
     return f"omx:{tag('run:' + run_id)}:run"
 
 
@@ -161,7 +161,8 @@ def items(run_id: str) -> str:
 
 
 def remaining(run_id: str) -> str:
-    """Hash: foreach operation → items not done; ``id:failed`` → of them failed; ``id:attempt`` → number, token."""
+    """Hash: foreach operation → items not done; ``id:failed`` → of them failed; ``id:attempt`` → number, token;
+    ``id:progress`` → its entry in the stream."""
     return f"omx:{tag('run:' + run_id)}:remaining"
 
 
@@ -171,7 +172,7 @@ def outbox(run_id: str) -> str:
 
 
 def stream(run_id: str) -> str:
-    """Stream: each change of an operation's or the run's state."""
+    """Stream: each change of an operation's or the run's state, and how far what runs is."""
     return f"omx:{tag('run:' + run_id)}:stream"
 
 
@@ -220,3 +221,21 @@ def capability_sets() -> str:
 def catalogue() -> str:
     """Hash: server → JSON of its tools, resources and prompts, as an agent saw them."""
     return f"omx:{tag('agents')}:catalogue"
+
+
+# --- what was measured: omx:{durations}:… -----------------------------------------------------------
+
+
+def operation_durations(graph: str) -> str:
+    """Hash: operation id → seconds, a decayed average over the runs of the graphs of this name."""
+    return f"omx:{tag('durations')}:graph:{graph}"
+
+
+def call_durations() -> str:
+    """Hash: server, kind and target → seconds, a decayed average over all graphs."""
+    return f"omx:{tag('durations')}:calls"
+
+
+def durations_report(token: str) -> str:
+    """String: there while an agent's report with this token must not be counted again."""
+    return f"omx:{tag('durations')}:report:{token}"

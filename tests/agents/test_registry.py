@@ -6,6 +6,9 @@ import json
 import uuid
 from collections.abc import Callable
 
+import pytest
+
+from omx_tasks.agents import heartbeat
 from omx_tasks.agents.capabilities import Capabilities
 from omx_tasks.agents.heartbeat import Heartbeat
 from omx_tasks.agents.registry import FORGOTTEN, SILENT, agents, broken_servers, catalogue
@@ -42,22 +45,43 @@ def test_an_agent_is_listed_from_its_first_heartbeat_until_it_leaves(
     courier = Courier(store, name="test").start()
     told: list[list[str]] = []
     capabilities = Capabilities(["good"])
-    heartbeat = Heartbeat(
+    beating = Heartbeat(
         courier, name, capabilities, lambda: json.dumps(RECORD), {name: json.dumps({"tools": []})}
     )
-    heartbeat.on_sets = told.append
+    beating.on_sets = told.append
     word = f"server:good+{name}"
     sets = keys.capability_sets()
     store.command(sets, "SADD", sets, word, f"server:{name}")
-    heartbeat.start()
+    beating.start()
     until(lambda: told)
     assert name in _names(store)
     assert word in told[0]
     assert f"server:{name}" not in told[0]
     assert catalogue(store)[name] == {"tools": []}
-    heartbeat.stop()
+    beating.stop()
     courier.stop()
     assert name not in _names(store)
+    store.command(keys.catalogue(), "HDEL", keys.catalogue(), name)
+
+
+def test_the_catalogue_comes_with_the_first_heartbeat_and_again_now_and_then(
+    store: Store, until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "EVERY", 0.01)
+    monkeypatch.setattr(heartbeat, "CATALOGUE_EVERY", 5)
+    name = uuid.uuid4().hex
+    courier = Courier(store, name="test").start()
+    beats: list[list[str]] = []
+    offered = {name: json.dumps({"tools": []})}
+    beating = Heartbeat(courier, name, Capabilities([]), lambda: json.dumps(RECORD), offered)
+    beating.on_sets = beats.append
+    beating.start()
+    until(lambda: beats)
+    assert name in catalogue(store)
+    store.command(keys.catalogue(), "HDEL", keys.catalogue(), name)
+    until(lambda: name in catalogue(store))
+    beating.stop()
+    courier.stop()
     store.command(keys.catalogue(), "HDEL", keys.catalogue(), name)
 
 

@@ -62,7 +62,7 @@ class Calls:
         self.begun = 0
         self.step: StoredStep | None = None
 
-    async def call(self, step: StoredStep, attempt: int, _target: str, _arguments: Any) -> Outcome:
+    async def call(self, step: StoredStep, attempt: int, *_: Any) -> Outcome:
         self.begun += 1
         self.step = step
         while self.blocked:

@@ -6,7 +6,8 @@ from celery.canvas import Signature, _chain, _chord, group
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omx_tasks.graph.canvas import MARKER, OPERATION, describe, series_parallel, signatures
+from omx_tasks.graph.canvas import describe, series_parallel, signatures
+from omx_tasks.graph.marker import MARKER, OPERATION
 from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.graph.plan import compile_plan
 

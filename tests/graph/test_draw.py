@@ -17,18 +17,18 @@ PLAN = compile_plan(
 
 def test_the_table_shows_what_each_operation_calls_needs_and_is_released_with():
     assert text(PLAN).splitlines() == [
-        "id    calls                      needs      rank    released with",
-        "list  notes tool list_notes      -          2.50 s  -",
-        "now   time tool now              list       2.00 s  each",
-        "each  notes prompt sum for each  list       2.00 s  now",
-        'end   notes resource n://"<&>"   now, each  1.00 s  -',
+        "id    calls                      needs      lasts             rank    released with",
+        "list  notes tool list_notes      -          0.50 s (expect)   2.50 s  -",
+        "now   time tool now              list       1.00 s (assumed)  2.00 s  each",
+        "each  notes prompt sum for each  list       1.00 s (assumed)  2.00 s  now",
+        'end   notes resource n://"<&>"   now, each  1.00 s (assumed)  1.00 s  -',
     ]
 
 
 def test_many_names_are_shortened_in_the_table():
     wide = [Operation(id=f"o{n}", server="s", tool="t") for n in range(9)]
     assert text(compile_plan(Graph(name="x", operations=wide))).splitlines()[1] == (
-        "o0  s tool t  -      1.00 s  o1, o2, o3, o4 and 4 more"
+        "o0  s tool t  -      1.00 s (assumed)  1.00 s  o1, o2, o3, o4 and 4 more"
     )
 
 

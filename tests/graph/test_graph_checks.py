@@ -334,3 +334,12 @@ def test_the_outputs_of_a_foreach_are_held_against_the_output_schema_item_by_ite
     (line,) = problems(many, reading(x="${many[*].structured.nots}"), inputs={"folders": {}},
                        catalogue={"notes": NOTES})  # fmt: skip
     assert line.endswith("no field 'nots' in many.structured. Did you mean 'notes'?")
+
+
+def test_a_required_capability_that_is_no_server_is_told_and_other_words_are_not():
+    asking = tool("a", arguments={"folder": "."}, requires=["server:nots", "writing"])
+    assert problems(asking, servers=["notes"]) == [
+        "operation 'a': requires the unknown server 'nots'. Did you mean 'notes'? "
+        "Known servers: notes"
+    ]
+    sound(asking)

@@ -1,4 +1,5 @@
 import copy
+import gc
 import json
 import pickle
 
@@ -350,3 +351,16 @@ def test_no_text_whatever_gives_anything_but_a_graph_or_a_graph_error(text):
         Graph.parse(text)
     except GraphError as error:
         assert str(error).startswith("<text>: ")
+
+
+def test_the_collector_of_cycles_is_as_it_was_after_a_graph_was_read_or_refused():
+    text = json.dumps({"name": "x", "operations": [{"id": "a", "server": "s", "tool": "t"}]})
+    for was in (True, False):
+        (gc.enable if was else gc.disable)()
+        try:
+            Graph.parse(text)
+            with pytest.raises(GraphError):
+                Graph.parse("{}")
+            assert gc.isenabled() is was
+        finally:
+            gc.enable()

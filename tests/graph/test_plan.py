@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omx_tasks.errors import GraphError
+from omx_tasks.graph.durations import DEFAULT_SECONDS, Durations
 from omx_tasks.graph.model import Graph, Operation
-from omx_tasks.graph.plan import DEFAULT_SECONDS, compile_plan
+from omx_tasks.graph.plan import compile_plan
 
 
 def graph(**needs):
@@ -35,7 +36,7 @@ def all_paths(needs, name):
 @given(random_graphs())
 def test_a_plan_agrees_with_brute_force_on_any_graph(case):
     written, needs, seconds = case
-    plan = compile_plan(written, seconds)
+    plan = compile_plan(written, Durations(seconds))
     in_file = [operation.id for operation in written.operations]
     assert sorted(plan.steps) == sorted(needs)
     order = list(plan.steps)
@@ -94,16 +95,19 @@ def test_the_seconds_are_expected_else_learned_else_a_default():
             Operation(id="b", server="s", tool="t", needs=["a"], expect=5),
             Operation(id="c", server="s", tool="t", needs=["a"]),
             Operation(id="d", server="s", tool="t", needs=["c"]),
+            Operation(id="e", server="s", resource="r", needs=["d"]),
         ],
     )
-    steps = compile_plan(written, {"a": 100, "b": 100, "c": 7}).steps
-    assert {n: step.seconds for n, step in steps.items()} == {
-        "a": 0,
-        "b": 5,
-        "c": 7,
-        "d": DEFAULT_SECONDS,
+    measured = Durations({"a": 100, "b": 100, "c": 7}, {"s tool t": 3})
+    steps = compile_plan(written, measured).steps
+    assert {n: (step.seconds, step.source) for n, step in steps.items()} == {
+        "a": (0, "expect"),
+        "b": (5, "expect"),
+        "c": (7, "graph"),
+        "d": (3, "call"),
+        "e": (DEFAULT_SECONDS, "default"),
     }
-    assert {n: step.rank for n, step in steps.items()} == {"a": 8, "b": 5, "c": 8, "d": 1}
+    assert {n: step.rank for n, step in steps.items()} == {"a": 11, "b": 5, "c": 11, "d": 4, "e": 1}
 
 
 def test_each_server_is_told_with_the_earliest_second_at_which_it_is_needed():

@@ -16,7 +16,8 @@ from celery.backends.base import BaseKeyValueStoreBackend
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult, GroupResult
 
-from omx_tasks.results.backend import MARKER, Backend
+from omx_tasks.graph.marker import MARKER
+from omx_tasks.results.backend import Backend
 
 Until = Callable[..., None]
 

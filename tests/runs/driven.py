@@ -45,7 +45,7 @@ class Driven:
         return names(self.call(joins.submit(self.id, self.plan, stored, keep=keep)))
 
     def start(self, name: str, token: str | None = None) -> Start:
-        references = StoredPlan.of(self.plan, {}).step(name).references
+        references = StoredPlan.of(self.plan, {}).step(name).needed(name)
         token = token or f"token-{next(_tokens)}"
         (answer,) = self.call(joins.start(self.id, "agent", [Beginning(name, token, references)]))
         return joins.started(answer, references)
@@ -62,7 +62,13 @@ class Driven:
         return self.finish(name, state, **value)
 
     def expand(self, name: str, items: list[Any]) -> list[str]:
-        return names(self.call(joins.expand(self.id, name, items)))
+        parts = range(0, max(1, len(items)), joins.EXPANDED)
+        return [ready for first in parts for ready in self.expand_part(name, items, first)]
+
+    def expand_part(
+        self, name: str, items: list[Any], first: int, most: int = joins.EXPANDED
+    ) -> list[str]:
+        return names(self.call(joins.expand(self.id, name, items, first, most)))
 
     def cancel(self) -> str:
         return str(self.call(joins.cancel(self.id)).decode())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from driven import Drive, Driven, names, operation
 
+from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.results import joins
 from omx_tasks.results.joins import Beginning, Ending, Outcome
 from omx_tasks.store import keys
@@ -105,6 +106,45 @@ def test_a_repeated_expansion_without_items_answers_the_successors_again(drive: 
     run.do("a")
     run.start("each")
     assert run.expand("each", []) == run.expand("each", []) == ["b"]
+
+
+def test_a_long_list_comes_in_parts_and_ends_with_its_last_item(drive: Drive) -> None:
+    run = drive(
+        operation("a"), operation("each", foreach="${a.structured}"), operation("b", ["each"])
+    )
+    run.do("a")
+    run.start("each")
+    items = [0, 1, 2, 3, 4]
+    assert run.expand_part("each", items, 0, 2) == ["each[0]", "each[1]"]
+    assert run.do("each[0]") == run.do("each[1]") == []
+    assert run.states()["each"] == ["succeeded"] * 2 + ["waiting"] * 3
+    # Whoever expanded it died: it is delivered again, and begins anew.
+    assert run.start("each").attempt == 2
+    assert run.expand_part("each", items, 0, 2) == []
+    assert run.expand_part("each", items, 2, 2) == ["each[2]", "each[3]"]
+    assert run.expand_part("each", items, 4, 2) == ["each[4]"]
+    assert run.stored()["outbox"] == ["each[2]", "each[3]", "each[4]"]
+    assert [run.do(f"each[{number}]") for number in (4, 2, 3)] == [[], [], ["b"]]
+
+
+def test_a_large_graph_is_stored_in_parts_and_is_the_same_in_the_end(
+    drive: Drive, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = drive(*_graph())
+    monkeypatch.setattr(joins, "PREPARED", 2)
+    parts = Driven(store, whole.plan, twice=True)
+    prepared = joins.prepare(parts.id, parts.plan)
+    assert [parts.call(call) for call in prepared] == [1, 1]
+    waits = keys.waits(parts.id)
+    assert 0 < store.command(waits, "TTL", waits) <= joins.STILLBORN, "it may never be submitted"
+    stored = StoredPlan.of(parts.plan, {})
+    submit = joins.submit(parts.id, parts.plan, stored, keep=60, prepared=len(prepared))
+    assert parts.call(submit) == [b"a"]
+    assert store.command(waits, "TTL", waits) == -1
+    assert parts.stored() == whole.stored()
+    assert parts.do("a") == whole.do("a") == ["b", "c"]
+    assert [store.run(call) for call in prepared] == [0, 0], "the counters go on counting"
+    assert parts.stored()["waits"] == whole.stored()["waits"]
 
 
 def test_the_same_delivery_is_one_attempt_and_the_next_delivery_another(drive: Drive) -> None:

@@ -53,3 +53,11 @@ def test_a_step_is_found_by_its_items(drive: object) -> None:
     )
     plan = StoredPlan.of(compile_plan(graph), {})
     assert plan.step("each[7]") is plan.step("each") is plan.steps["each"]
+
+
+def test_an_item_does_not_need_what_its_list_was_made_from() -> None:
+    each = operation("each", foreach="${a.structured}", arguments={"x": "${item} ${b.text}"})
+    graph = Graph(name="g", operations=[operation("a"), operation("b"), each])
+    step = StoredPlan.of(compile_plan(graph), {}).step("each")
+    assert step.needed("each") == ("a",)
+    assert step.needed("each[3]") == ("b",)

@@ -1,25 +1,26 @@
--- A foreach operation has its list: one operation an item, all ready at once.
--- KEYS: the run's. ARGV: operation, then the items (JSON).
--- Returns what is ready now: the items' operations, or, without items, the successors.
+-- A foreach operation has its list: some of its items become operations, ready at once. A long list comes in parts, one
+-- call each, in their order: the server is not held up, and the first items run before the last are stored.
+-- KEYS: the run's. ARGV: operation, items in all, number of the first one here (from 0), then these items (JSON).
+-- Returns what is ready now: these items' operations, or, without any items at all, the successors.
 -- Run twice: the second changes nothing and returns those of them that nobody has begun.
 --@include run_keys
-local operation, count = ARGV[1], #ARGV - 1
+local operation, total, first = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local count = #ARGV - 3
 if is_over(operation) then return still_waiting(successors_of(operation)) end
 if redis.call('HGET', RUN, 'state') ~= 'running' then return {} end
-if count == 0 then
+if total == 0 then
   redis.call('HSET', ITEMS, operation, 0)
   return settle(operation, 'succeeded', false, '')
 end
-redis.call('ZREM', OUTBOX, operation)
-local ids = {}
-for index = 0, count - 1 do ids[index + 1] = operation .. '[' .. index .. ']' end
-if redis.call('HSETNX', ITEMS, operation, count) == 1 then
-  local created = seconds() * 1000
-  redis.call('HSET', REMAINING, operation, count)
-  for index, id in ipairs(ids) do
-    redis.call('HSET', ITEMS, id, ARGV[index + 1])
-    redis.call('ZADD', OUTBOX, created, id)
-  end
-  tell(operation, 'running', tostring(count))
+if redis.call('HSETNX', ITEMS, operation, total) == 1 then
+  redis.call('HSET', REMAINING, operation, total)
+  tell(operation, 'running', tostring(total))
 end
+local created, ids = seconds() * 1000, {}
+for index = 1, count do
+  local id = operation .. '[' .. (first + index - 1) .. ']'
+  if redis.call('HSETNX', ITEMS, id, ARGV[3 + index]) == 1 then redis.call('ZADD', OUTBOX, created, id) end
+  ids[index] = id
+end
+if first + count == total then redis.call('ZREM', OUTBOX, operation) end
 return still_waiting(ids)

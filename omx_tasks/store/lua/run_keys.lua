@@ -15,7 +15,7 @@ local function seconds()
 end
 
 local function tell(operation, state, record)
-  redis.call('XADD', STREAM, 'MAXLEN', '~', 100000, '*',
+  return redis.call('XADD', STREAM, 'MAXLEN', '~', 100000, '*',
     'operation', operation, 'state', state, 'record', record or '')
 end
 
@@ -27,6 +27,14 @@ end
 local function successors_of(operation)
   local text = redis.call('HGET', SUCCESSORS, operation)
   return text and cjson.decode(text) or {}
+end
+
+-- Write operation, waits, successors for each, from an argument on: who waits for how many, and who for whom.
+local function write_links(first)
+  for i = first, #ARGV, 3 do
+    if ARGV[i + 1] ~= '0' then redis.call('HSET', WAITS, ARGV[i], ARGV[i + 1]) end
+    if ARGV[i + 2] ~= '[]' then redis.call('HSET', SUCCESSORS, ARGV[i], ARGV[i + 2]) end
+  end
 end
 
 local function is_running(operation)

@@ -1,0 +1,57 @@
+"""Gathers how long an agent's calls took and has it learned once a second: no request of its own per operation."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from omx_tasks.errors import OmxError
+from omx_tasks.graph.durations import call_name
+from omx_tasks.graph.stored import StoredPlan, StoredStep, item_of
+from omx_tasks.results import durations
+from omx_tasks.results.durations import Measured
+from omx_tasks.results.joins import Outcome
+from omx_tasks.store.courier import Courier, Done
+from omx_tasks.store.scripts import Call
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two reports, and the samples that are kept while the cluster does not answer.
+EVERY, MOST = 1.0, 100_000
+
+
+class Stopwatch:
+    """`add` works from any thread; the courier's thread takes what has gathered."""
+
+    def __init__(self, courier: Courier) -> None:
+        self._courier = courier
+        self._samples: deque[Measured] = deque(maxlen=MOST)
+
+    def __repr__(self) -> str:
+        return f"<Stopwatch samples={len(self._samples)}>"
+
+    def start(self) -> None:
+        """Report once a second from now on, for as long as the courier goes."""
+        self._courier.every(EVERY, self._report)
+
+    def stop(self) -> None:
+        """Report what is left."""
+        self._courier.post(self._report)
+
+    def add(self, plan: StoredPlan, step: StoredStep, operation: str, outcome: Outcome) -> None:
+        """Note how long a call took that succeeded; how soon one fails says nothing about the next."""
+        if outcome.state == "succeeded" and outcome.started is not None and outcome.finished:
+            call = call_name(step.server, step.kind, step.target)
+            seconds = max(0.0, outcome.finished - outcome.started)
+            self._samples.append(Measured(plan.name, item_of(operation)[0], call, seconds))
+
+    def _report(self) -> Iterable[tuple[Call, Done | None]]:
+        taken = [self._samples.popleft() for _ in range(len(self._samples))]
+        return [(call, _confirmed) for call in durations.learn(taken)]
+
+
+def _confirmed(answer: Any) -> None:
+    if isinstance(answer, OmxError):
+        logger.warning("durations were not learned: %s", answer)

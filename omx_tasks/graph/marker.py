@@ -1,0 +1,17 @@
+"""What the message of an operation is to Celery, however large the graph is; no Celery is needed to say it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+OPERATION = "omx.operation"
+"""The Celery task that runs one operation; its arguments are the run's and the operation's id."""
+
+MARKER: dict[str, Any] = {
+    "task": "omx.join",
+    "args": [],
+    "kwargs": {},
+    "options": {},
+    "chord_size": 0,
+}
+"""What each operation has as its chord: it says "count me in", the run's data say where."""
