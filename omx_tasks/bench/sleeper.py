@@ -23,10 +23,10 @@ def build() -> MCPServer[None]:
     server: MCPServer[None] = MCPServer(NAME, version="1.0", log_level="WARNING")
 
     @server.tool(annotations=READS, structured_output=False)
-    async def sleep(seconds: Seconds) -> str:
-        """Sleep for some seconds."""
+    async def sleep(seconds: Seconds, task: str = "") -> str:
+        """Sleep for some seconds; ``task`` tells calls apart, since equal ones may share an answer."""
         await asyncio.sleep(seconds)
-        return "slept"
+        return f"{task} slept"
 
     return server
 

@@ -81,7 +81,7 @@ class Workflow:
                 id=name,
                 server=NAME,
                 tool=TOOL,
-                arguments={"seconds": seconds},
+                arguments={"seconds": seconds, "task": name},
                 needs=tuple(needs[name]),
                 expect=expect[name],
                 timeout=seconds + 60.0,
