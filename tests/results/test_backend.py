@@ -290,6 +290,29 @@ def test_a_forked_process_waits_for_results_too(app: Any, task_id: str) -> None:
     os.waitpid(child, 0)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("called", [True, False], ids=["called", "asked for"])
+def test_a_forked_process_waits_for_what_its_parent_called(
+    app: Any, task_id: str, called: bool
+) -> None:
+    result = app.AsyncResult(task_id)
+    if called:
+        app.backend.on_task_call(None, task_id)
+    app.backend.add_pending_result(result)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, str(result.get(timeout=10)).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    app.backend.store_result(task_id, "for the child", states.SUCCESS)
+    assert os.read(reading, 100) == b"for the child"
+    os.close(reading)
+    os.waitpid(child, 0)
+
+
 def test_a_listener_goes_on_after_its_connections_are_killed(
     app: Any, task_id: str, until: Until
 ) -> None:
