@@ -124,7 +124,7 @@ class ResultConsumer(BaseResultConsumer):
         self._notice_fork()
         if all(self._is_expected(member) for member in getattr(result, "results", [result])):
             return
-        for meta in result._iter_meta(**kwargs):
+        for meta in result._iter_meta(**{**kwargs, "interval": 0}):  # one look, no nap behind it
             if meta is not None:
                 self.on_state_change(meta, None)
 

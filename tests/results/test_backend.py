@@ -14,7 +14,7 @@ import pytest
 from celery import states
 from celery.backends.base import BaseKeyValueStoreBackend
 from celery.exceptions import TimeoutError as CeleryTimeout
-from celery.result import AsyncResult, GroupResult
+from celery.result import AsyncResult, GroupResult, ResultSet
 
 from omx_tasks.results.backend import MARKER, Backend
 
@@ -41,6 +41,14 @@ def test_a_result_that_is_not_there_yet_is_pending(app: Any, task_id: str) -> No
     assert app.AsyncResult(task_id).state == "PENDING"
     with pytest.raises(CeleryTimeout):
         app.AsyncResult(task_id).get(timeout=0.05)
+
+
+def test_to_wait_for_no_time_is_to_look_once(app: Any, task_id: str) -> None:
+    app.backend.store_result(task_id, 1, states.SUCCESS)
+    there, missing = ResultSet([app.AsyncResult(task_id)]), ResultSet([app.AsyncResult("missing")])
+    assert there.join_native(timeout=0, interval=3600) == [1]
+    with pytest.raises(CeleryTimeout):
+        missing.join_native(timeout=0, interval=3600)
 
 
 def test_many_results_are_read_in_the_order_asked(app: Any) -> None:
