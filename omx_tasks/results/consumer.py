@@ -127,6 +127,9 @@ class ResultConsumer(BaseResultConsumer):
         for meta in result._iter_meta(**{**kwargs, "interval": 0}):  # one look, no nap behind it
             if meta is not None:
                 self.on_state_change(meta, None)
+        members = getattr(result, "results", ())
+        if members and all(member.on_ready.ready for member in members):
+            result._on_full.p()  # a set made of what is ready already does not notice it by itself
 
     def _is_expected(self, result: Any) -> bool:
         """Whether a result is still to be told to ``result``, which waits for it already."""

@@ -51,6 +51,15 @@ def test_to_wait_for_no_time_is_to_look_once(app: Any, task_id: str) -> None:
         missing.join_native(timeout=0, interval=3600)
 
 
+def test_a_set_of_results_that_were_all_told_before_is_ready(
+    app: Any, task_id: str, until: Until
+) -> None:
+    app.backend.on_task_call(None, task_id)
+    app.backend.store_result(task_id, 1, states.SUCCESS)
+    until(lambda: not app.backend.result_consumer._wanted)
+    assert ResultSet([app.AsyncResult(task_id)]).get(timeout=2) == [1]
+
+
 def test_many_results_are_read_in_the_order_asked(app: Any) -> None:
     names = [str(uuid.uuid4()) for _ in range(50)]
     for number, name in enumerate(names):
