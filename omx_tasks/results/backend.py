@@ -13,8 +13,7 @@ whatever its own setting is. A result that is too large even so makes its task f
 The backend is also where an operation of a graph is finished whose task did not come to its own end in one of Celery's
 pools (prefork, threads, solo): it was revoked, or its worker died. The operation's message carries a marker as its
 chord, so Celery calls `on_chord_part_return`, and that is handed to ``part_returned``, which the composition root
-sets. Ordinary chords are Celery's own, but for the count: a part has a number, which it keeps when it is told again,
-so that a redelivered part neither completes a chord too early nor publishes its body twice.
+sets. Ordinary chords are Celery's own, but for the count (`chords`): Celery is asked only when the last part returned.
 
 The result of a task that was acknowledged before it ran (Celery's default) is on its way when the task ends, and
 confirmed a moment later: the worker does not wait for that, and the death of the worker does not undo it. Where more
@@ -27,8 +26,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
+from uuid import uuid4
 
 from celery import signals, states
+from celery._state import get_current_worker_task, task_join_will_block
 from celery.backends.asynchronous import AsyncBackendMixin
 from celery.backends.base import (
     COMPRESSED_PAYLOAD_MAGIC,
@@ -36,9 +37,12 @@ from celery.backends.base import (
     compress_payload,
 )
 from celery.exceptions import BackendStoreError
+from celery.result import result_from_tuple
 from kombu.utils.encoding import bytes_to_str, ensure_bytes
 
 from omx_tasks.errors import OmxError, UnavailableError
+from omx_tasks.results import chords
+from omx_tasks.results.chords import Count
 from omx_tasks.results.consumer import ResultConsumer
 from omx_tasks.results.limits import Limits
 from omx_tasks.store.address import Address
@@ -50,9 +54,6 @@ logger = logging.getLogger(__name__)
 
 #: What an operation's message has as its chord: it says "count me in", the run's data say where.
 MARKER = {"task": "omx.join", "args": [], "kwargs": {}, "options": {}, "chord_size": 0}
-
-#: Seconds for which a finished chord is remembered, so that a part that is told again is not taken for a new one's.
-CHORD_REMEMBERED = 3600
 
 #: Seconds that the end of a worker process waits for the confirmation of its last results.
 LAST_ANSWERS = 5.0
@@ -80,7 +81,7 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         self.limits = Limits.of(options)
         self.store = Store(self.address, timeout=self.limits.timeout)
         self._sender = Sender(self.store, self._lost)
-        self._counting = threading.local()
+        self._completing = threading.local()
         self.result_consumer = self.ResultConsumer(
             self, self.app, self.accept, self._pending_results, self._pending_messages
         )
@@ -96,8 +97,8 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         return super().__reduce__(args, {**(kwargs or {}), "url": self.url})
 
     def on_task_call(self, _producer: Any, task_id: str) -> None:
-        """Start to listen before the task can be done."""
-        if not self.app.conf.task_always_eager:
+        """Start to listen before the task can be done; a task that calls others does not wait for them."""
+        if not (self.app.conf.task_always_eager or task_join_will_block()):
             self.result_consumer.expect(task_id)
 
     # --- keys and values ----------------------------------------------------------------------------
@@ -120,23 +121,27 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
     def delete(self, key: Any) -> None:
         """Remove a value; of a chord, the mark that it is over stays for a while."""
         name = bytes_to_str(key)
-        if getattr(self._counting, "part", None) and name == self._counting.key:
-            self.store.run(Call(script("chord_over_1"), (name,), (CHORD_REMEMBERED,)))
+        if self._completed and name == self._completing.key:
+            self.store.run(chords.over(name))
         else:
             self.store.command(name, "DEL", name)
 
-    def incr(self, key: Any) -> int:
-        """Count a chord's part that returned: its number."""
-        name = bytes_to_str(key)
-        return int(self.store.run(Call(script("chord_1"), (name,), (self._counting.part,))))
+    def incr(self, key: Any) -> int:  # noqa: ARG002
+        """Return the number of the chord's part that returned: it is counted already."""
+        return self._completed.number if self._completed else 0
 
     def expire(self, key: Any, value: int | None) -> None:
         """Let a key go after so many seconds (None or 0: keep it)."""
-        name = bytes_to_str(key)
-        if value:
-            self.store.command(name, "EXPIRE", name, int(value))
-        else:
-            self.store.command(name, "PERSIST", name)
+        self._expire((key, value))
+
+    def _expire(self, *lives: tuple[Any, int | None]) -> None:
+        names = [(bytes_to_str(key), seconds) for key, seconds in lives]
+        self.store.commands(
+            [
+                (name, ("EXPIRE", name, int(seconds)) if seconds else ("PERSIST", name))
+                for name, seconds in names
+            ]
+        )
 
     def encode(self, data: Any) -> Any:
         """Return a value as it is stored; see the module for what is compressed."""
@@ -208,15 +213,63 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
             if self.part_returned is not None:
                 self.part_returned(request, state, result)
             return
-        if not request.group:
+        if request.group:
+            self._count_part(request, state, result, **kwargs)
+
+    # --- ordinary chords ----------------------------------------------------------------------------
+
+    def _apply_chord_incr(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
+        task = get_current_worker_task()
+        run = task.request.id if task else None
+        self.store.run(chords.begin(self._chord(header_result_args[0]), run or uuid4().hex))
+        super()._apply_chord_incr(header_result_args, body, **kwargs)
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """Say how many parts a chord has, before the last of them is published."""
+        key = self._chord(group_id)
+        self.store.command(key, "HSET", key, "size", chord_size)
+
+    def add_to_chord(self, chord_id: str, result: Any) -> None:
+        """Add a part to a chord, from one of its parts."""
+        self.store.run(chords.add(self._chord(chord_id), result.id, result.as_tuple()))
+
+    def restore_group(self, group_id: str, cache: bool = True) -> Any:
+        """Return a group, with what was added to the chord that it is the header of."""
+        group = super().restore_group(group_id, cache=cache)
+        if group is None or self._completed is None:
+            return group
+        added = [result_from_tuple(result, self.app) for result in self._completed.added]
+        return self.app.GroupResult(group.id, [*group.results, *added], parent=group.parent)
+
+    def _count_part(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
+        key = self._chord(request.group)
+        count = chords.counted(self.store.run(chords.count(key, request.id)))
+        size = count.size or request.chord.get("chord_size")
+        if not count.number:
             return
-        self._counting.part = request.id
-        self._counting.key = bytes_to_str(self.get_key_for_chord(request.group))
+        if count.number != size:
+            self._keep_part(key, request)
+            return
+        request.chord["chord_size"] = size
+        self._completing.count, self._completing.key = count, key
         try:
-            if self.incr(self._counting.key):
-                super().on_chord_part_return(request, state, result, **kwargs)
+            super().on_chord_part_return(request, state, result, **kwargs)
         finally:
-            self._counting.part = None
+            self._completing.count = None
+
+    def _keep_part(self, key: str, request: Any) -> None:
+        """Let the results that the last part will read live as long as the chord."""
+        results = (self.get_key_for_group(request.group), self.get_key_for_task(request.id))
+        kept = [(result, self._chord_result_expires) for result in results]
+        self._expire((key, self.chord_expires), *kept)
+
+    def _chord(self, group_id: str) -> str:
+        return str(bytes_to_str(self.get_key_for_chord(group_id)))
+
+    @property
+    def _completed(self) -> Count | None:
+        """The chord whose last part returned and which Celery ends in this thread, if there is one."""
+        return getattr(self._completing, "count", None)
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Whether storing may be tried again: every script here comes to the same when it runs twice."""

@@ -12,9 +12,10 @@ from unittest import mock
 
 import pytest
 from celery import states
+from celery._state import _task_stack
 from celery.backends.base import BaseKeyValueStoreBackend
 from celery.exceptions import TimeoutError as CeleryTimeout
-from celery.result import AsyncResult, GroupResult, ResultSet
+from celery.result import AsyncResult, GroupResult, ResultSet, denied_join_result
 
 from omx_tasks.results.backend import MARKER, Backend
 
@@ -389,10 +390,10 @@ def _count(backend: Any, part: str, group: str) -> int:
     return numbers[0] if numbers else 0
 
 
-def test_a_part_that_is_told_again_keeps_its_number(app: Any) -> None:
+def test_a_part_that_is_told_again_does_not_complete_a_chord(app: Any) -> None:
     group = str(uuid.uuid4())
     told = [_count(app.backend, part, group) for part in ("a", "a", "b", "a", "b")]
-    assert told == [1, 1, 2, 1, 2]
+    assert told == [0, 0, 2, 0, 2]
 
 
 def test_a_part_that_is_told_after_the_chord_is_over_does_not_count(app: Any) -> None:
@@ -405,6 +406,72 @@ def test_a_part_that_is_told_after_the_chord_is_over_does_not_count(app: Any) ->
     with mock.patch.object(BaseKeyValueStoreBackend, "on_chord_part_return", finish):
         backend.on_chord_part_return(_request("b", group, 2), "SUCCESS", None)
     assert _count(backend, "a", group) == 0
+
+
+def _completes(backend: Any, part: str, group: str) -> bool:
+    """Say that a part returned; whether Celery then ends the chord."""
+    ended: list[int] = []
+
+    def end(self: Any, request: Any, *_args: Any, **_kwargs: Any) -> None:
+        ended.append(request.chord["chord_size"])
+        self.delete(self.get_key_for_chord(request.group))
+
+    with mock.patch.object(BaseKeyValueStoreBackend, "on_chord_part_return", end):
+        request = mock.Mock(id=part, group=group, chord={"task": "body"})
+        backend.on_chord_part_return(request, "SUCCESS", None)
+    return bool(ended)
+
+
+def _begin(app: Any, group: str) -> None:
+    app.backend.apply_chord((group, [app.AsyncResult("a"), app.AsyncResult("b")]), None)
+
+
+def test_a_chord_has_the_size_that_celery_says_not_that_of_its_header(app: Any) -> None:
+    backend, group = app.backend, str(uuid.uuid4())
+    _begin(app, group)
+    told_early = _completes(backend, "a", group)
+    backend.set_chord_size(group, 3)
+    assert [told_early, *(_completes(backend, p, group) for p in "bc")] == [False, False, True]
+
+
+def test_a_part_that_is_added_must_return_too(app: Any) -> None:
+    backend, group = app.backend, str(uuid.uuid4())
+    _begin(app, group)
+    backend.set_chord_size(group, 2)
+    for _ in range(2):  # told again, it is still one
+        backend.add_to_chord(group, app.AsyncResult("c"))
+    assert [_completes(backend, part, group) for part in "abc"] == [False, False, True]
+
+
+def test_a_chord_that_is_applied_again_is_a_new_run(app: Any) -> None:
+    backend, group = app.backend, str(uuid.uuid4())
+    for _ in range(2):
+        _begin(app, group)
+        backend.set_chord_size(group, 2)
+        assert [_completes(backend, part, group) for part in "ab"] == [False, True]
+
+
+def test_a_chord_that_a_redelivered_task_applies_again_is_the_same_run(app: Any) -> None:
+    backend, group = app.backend, str(uuid.uuid4())
+    task = app.task(_begin)
+    completed = []
+    for _ in range(2):
+        _task_stack.push(task)
+        task.push_request(id=f"task-of-{group}", called_directly=False)
+        try:
+            _begin(app, group)
+        finally:
+            task.pop_request()
+            _task_stack.pop()
+        backend.set_chord_size(group, 2)
+        completed += [_completes(backend, part, group) for part in "ab"]
+    assert completed == [False, True, False, False]
+
+
+def test_a_task_that_calls_others_does_not_listen_to_them(app: Any, task_id: str) -> None:
+    with denied_join_result():
+        app.backend.on_task_call(None, task_id)
+    assert not app.backend.result_consumer._wanted
 
 
 def test_an_operation_with_the_marker_is_handed_on_instead_of_counted(app: Any) -> None:
