@@ -66,6 +66,7 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
 
     ResultConsumer = ResultConsumer
     supports_autoexpire = True
+    supports_failure_expires = True
     supports_native_join = True
     supports_result_compression = True
     persistent = True
@@ -81,6 +82,10 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         self.limits = Limits.of(options)
         self.store = Store(self.address, timeout=self.limits.timeout)
         self._sender = Sender(self.store, self._lost)
+        failures = app.conf.result_failure_expires
+        self.failure_expires = (
+            self.expires if failures is None else self.prepare_expires(failures, type=int)
+        )
         self._completing = threading.local()
         self.result_consumer = self.ResultConsumer(
             self, self.app, self.accept, self._pending_results, self._pending_messages
@@ -116,7 +121,7 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
 
     def set(self, key: Any, value: Any) -> None:
         """Store a value and tell who waits."""
-        self._tell(key, value, keep_success=False)
+        self._tell(key, value, self.expires, keep_success=False)
 
     def delete(self, key: Any) -> None:
         """Remove a value; of a chord, the mark that it is over stays for a while."""
@@ -151,11 +156,19 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
             return compress_payload(payload, self.compression)
         return payload
 
-    def _tell(self, key: Any, value: Any, *, keep_success: bool, confirm: bool = True) -> None:
+    def _tell(
+        self,
+        key: Any,
+        value: Any,
+        expires: float | None,
+        *,
+        keep_success: bool,
+        confirm: bool = True,
+    ) -> None:
         name, value = bytes_to_str(key), ensure_bytes(value)
         if too_large := self.limits.too_large(value):
             raise too_large
-        arguments = (value, int(self.expires or 0), int(keep_success), COMPRESSED_PAYLOAD_MAGIC)
+        arguments = (value, int(expires or 0), int(keep_success), COMPRESSED_PAYLOAD_MAGIC)
         call = Call(script("tell_1"), (name, name), arguments)
         if not confirm:
             self._sender.send(call)
@@ -202,6 +215,7 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         self._tell(
             self.get_key_for_task(task_id),
             value,
+            self.failure_expires if state == states.FAILURE else self.expires,
             keep_success=True,
             confirm=self._hangs_on(request),
         )

@@ -115,6 +115,16 @@ def test_a_state_of_ones_own_that_looks_like_a_success_is_overwritten(
     assert app.AsyncResult(task_id).get(timeout=5) == "done"
 
 
+def test_a_failure_lives_as_long_as_failures_shall(app: Any, task_id: str) -> None:
+    app.conf.update(result_expires=60, result_failure_expires=600)
+    backend = app.backend
+    key = backend.get_key_for_task(task_id).decode()
+    backend.store_result(task_id, KeyError("x"), states.FAILURE)
+    assert 60 < backend.store.command(key, "TTL", key) <= 600
+    backend.store_result(task_id, 42, states.SUCCESS)
+    assert 0 < backend.store.command(key, "TTL", key) <= 60
+
+
 def test_a_result_expires(app: Any, task_id: str, until: Until) -> None:
     app.backend.expires = 1
     app.backend.store_result(task_id, 1, states.SUCCESS)
