@@ -86,8 +86,8 @@ class Channel(virtual.Channel):
     ) -> Any:
         """Build a message; a priority of 0 is P0, none is P2 (kombu's own takes 0 for none).
 
-        ``Producer.publish`` says 0 for a message that was given none, so Celery's tasks come here with 0, which is P0 as
-        it is the first with stock Redis. An app whose tasks shall be P2 sets ``task_default_priority = 2``, as ours does.
+        kombu's ``Producer.publish`` says 0 for a message that was given none, so a plain app's tasks come here as P0,
+        which goes first with stock Redis too. An app whose tasks shall be P2 sets ``task_default_priority = 2``.
         """
         message = super().prepare_message(body, None, *args, **kwargs)
         if priority is not None:
