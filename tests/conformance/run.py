@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from outcomes import Outcomes, compare, judge, read, table
+from outcomes import Difference, Outcomes, compare, judge, read, table
 
 from omx_tasks.cluster.embedded import EmbeddedCluster
 from omx_tasks.cluster.ports import free_ports
@@ -120,14 +120,13 @@ class Side:
         found = self._run(test, "alone", [], TEST_SECONDS + REPORT_SECONDS)
         return found.get(test, "not run")
 
-    def all(self) -> Outcomes:
+    def outcomes(self) -> Outcomes:
         """Return the outcomes of all files."""
         return {test: outcome for found in self.files.values() for test, outcome in found.items()}
 
     def _run(self, target: str, log: str, options: Sequence[str], seconds: float) -> Outcomes:
         report = self.source / "report.xml"
         report.unlink(missing_ok=True)
-        LOGS.mkdir(parents=True, exist_ok=True)
         with (
             tempfile.TemporaryDirectory() as folder,
             self.servers(Path(folder)) as (url, port),
@@ -186,19 +185,43 @@ def run_for(
         suite.wait()
 
 
+def run_files(sides: Sequence[Side], files: Sequence[str], wish: str) -> None:
+    """Run each file on one side after the other, so that the machine's weather meets both."""
+    for file in files:
+        for side in sides:
+            side.run_file(file, wish)
+            counts = Counter(side.files[file].values()).items()
+            said = ", ".join(f"{number} {outcome}" for outcome, number in counts) or "nothing"
+            print(f"{file} {side.name}: {said} ({side.seconds[file]:.0f} s)", flush=True)
+
+
+def run_again(sides: Sequence[Side], differences: Sequence[Difference], times: int) -> None:
+    """Run what differs alone on both sides."""
+    for difference in differences:
+        for _ in range(times):
+            first, second = (side.run_alone(difference.test) for side in sides)
+            difference.alone.append((first, second))
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", action="append", metavar="FILE", help="one file: test_canvas")
+    parser.add_argument("--minutes", type=float, default=25.0, help="most minutes for a side")
+    parser.add_argument("--again", type=int, default=3, help="lone runs of what differs")
+    parser.add_argument("-k", default="", dest="wish", help="pytest's -k")
+    return parser.parse_args()
+
+
 def main() -> int:
     """Run both sides, print their tables and what differs."""
-    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    arguments.add_argument("--only", action="append", metavar="FILE", help="one file: test_canvas")
-    arguments.add_argument("--minutes", type=float, default=25.0, help="most minutes for a side")
-    arguments.add_argument("--again", type=int, default=3, help="lone runs of what differs")
-    arguments.add_argument("-k", default="", dest="wish", help="pytest's -k")
-    given = arguments.parse_args()
+    given = arguments()
     if shutil.which("redis-server") is None:
         sys.exit("there is no redis-server: install one (Debian: apt-get install redis-server)")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # with all that was started
     known = tomllib.loads((HERE / "exceptions.toml").read_text())
     shutil.rmtree(LOGS, ignore_errors=True)
+    LOGS.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as name:
         source = download(Path(name))
         sides = [
@@ -206,25 +229,17 @@ def main() -> int:
             for title, servers in (("stock", stock), ("ours", ours))
         ]
         there = sorted(path.stem for path in source.glob("t/integration/test_*.py"))
-        for file in given.only or [file for file in there if file not in known["left_out"]]:
-            for side in sides:
-                side.run_file(file, given.wish)
-                counts = Counter(side.files[file].values()).items()
-                said = ", ".join(f"{n} {outcome}" for outcome, n in counts) or "nothing"
-                print(f"{file} {side.name}: {said} ({side.seconds[file]:.0f} s)", flush=True)
-        differences = compare(*(side.all() for side in sides))
-        for difference in differences:
-            for _ in range(given.again):
-                first, second = (side.run_alone(difference.test) for side in sides)
-                difference.alone.append((first, second))
+        files = given.only or [file for file in there if file not in known["left_out"]]
+        run_files(sides, files, given.wish)
+        differences = compare(*(side.outcomes() for side in sides))
+        run_again(sides, differences, given.again)
     for side in sides:
         print(f"\n{table(side.name, side.files, side.seconds)}")
     print("\nleft out on both sides:")
     print("\n".join(f"  {file}: {reason}" for file, reason in known["left_out"].items()))
-    tests = {test for side in sides for test in side.all()}
-    judgement = judge(differences, known["tests"], tests)
+    judgement = judge(differences, known["tests"], {**sides[0].outcomes(), **sides[1].outcomes()})
     print(f"\n{judgement}")
-    return 0 if judgement.is_good and sides[1].all() else 1
+    return 0 if judgement.is_good and sides[1].outcomes() else 1
 
 
 if __name__ == "__main__":
