@@ -234,8 +234,9 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
 
     def _apply_chord_incr(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         task = get_current_worker_task()
-        run = task.request.id if task else None
-        self.store.run(chords.begin(self._chord(header_result_args[0]), run or uuid4().hex))
+        run = (task.request.id if task else None) or uuid4().hex
+        key = self._chord(header_result_args[0])
+        self.store.run(chords.begin(key, run, keep=self.chord_expires))
         super()._apply_chord_incr(header_result_args, body, **kwargs)
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:

@@ -16,8 +16,6 @@ from omx_tasks.store.scripts import Call, script
 
 #: Seconds for which a chord is remembered, so that a part that is told again is not taken for a new one's.
 REMEMBERED = 3600
-#: Seconds for which a chord is remembered that nobody says anything of.
-BEGUN = 86_400
 
 
 @dataclass(frozen=True)
@@ -29,9 +27,9 @@ class Count:
     added: list[Any]
 
 
-def begin(chord: str, run: str) -> Call:
-    """Begin a run of a chord."""
-    return Call(script("chord_begin_1"), (chord,), (run, BEGUN))
+def begin(chord: str, run: str, *, keep: float | None) -> Call:
+    """Begin a run of a chord, which is forgotten after ``keep`` seconds (None or 0: never)."""
+    return Call(script("chord_begin_1"), (chord,), (run, int(keep or 0)))
 
 
 def add(chord: str, part: str, result: Any) -> Call:

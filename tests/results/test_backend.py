@@ -453,6 +453,21 @@ def test_a_part_that_is_added_must_return_too(app: Any) -> None:
     assert [_completes(backend, part, group) for part in "abc"] == [False, False, True]
 
 
+@pytest.mark.parametrize("seconds, kept", [(600, range(500, 601)), (0, [-1])])
+def test_a_chord_is_kept_as_long_as_it_may_take(app: Any, seconds: int, kept: Any) -> None:
+    app.conf.result_chord_expires = seconds
+    group = str(uuid.uuid4())
+    key = app.backend.get_key_for_chord(group).decode()
+    _begin(app, group)
+    begun = app.backend.store.command(key, "TTL", key)
+    app.backend.set_chord_size(group, 2)
+    _completes(app.backend, "a", group)
+    assert [life in kept for life in (begun, app.backend.store.command(key, "TTL", key))] == [
+        True,
+        True,
+    ]
+
+
 def test_a_chord_that_is_applied_again_is_a_new_run(app: Any) -> None:
     backend, group = app.backend, str(uuid.uuid4())
     for _ in range(2):
