@@ -57,7 +57,8 @@ def test_a_set_of_results_that_were_all_told_before_is_ready(
 ) -> None:
     app.backend.on_task_call(None, task_id)
     app.backend.store_result(task_id, 1, states.SUCCESS)
-    until(lambda: not app.backend.result_consumer._wanted)
+    consumer = app.backend.result_consumer
+    until(lambda: consumer.drain_events(0.05) or not consumer._wanted)
     assert ResultSet([app.AsyncResult(task_id)]).get(timeout=2) == [1]
 
 
