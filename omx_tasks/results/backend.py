@@ -13,7 +13,7 @@ whatever its own setting is. A result that is too large even so makes its task f
 The backend is also where an operation of a graph is finished whose task did not come to its own end in one of Celery's
 pools (prefork, threads, solo): it was revoked, or its worker died. The operation's message carries a marker as its
 chord, so Celery calls `on_chord_part_return`, and that is handed to ``part_returned``, which the composition root
-sets. Ordinary chords are Celery's own, but for the count (`chords`): Celery is asked only when the last part returned.
+sets. Ordinary chords are those of the `ChordBackend`.
 
 The result of a task that was acknowledged before it ran (Celery's default) is on its way when the task ends, and
 confirmed a moment later: the worker does not wait for that, and the death of the worker does not undo it. Where more
@@ -23,26 +23,18 @@ hangs on the result (the ack of a late-acknowledged task, the count of a chord's
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any
-from uuid import uuid4
 
 from celery import signals, states
-from celery._state import get_current_worker_task, task_join_will_block
+from celery._state import task_join_will_block
 from celery.backends.asynchronous import AsyncBackendMixin
-from celery.backends.base import (
-    COMPRESSED_PAYLOAD_MAGIC,
-    BaseKeyValueStoreBackend,
-    compress_payload,
-)
+from celery.backends.base import COMPRESSED_PAYLOAD_MAGIC, compress_payload
 from celery.exceptions import BackendStoreError
-from celery.result import result_from_tuple
 from kombu.utils.encoding import bytes_to_str, ensure_bytes
 
 from omx_tasks.errors import OmxError, UnavailableError
-from omx_tasks.results import chords
-from omx_tasks.results.chords import Count
+from omx_tasks.results.chord_backend import ChordBackend, life
 from omx_tasks.results.consumer import ResultConsumer
 from omx_tasks.results.limits import Limits
 from omx_tasks.store.address import Address
@@ -61,7 +53,7 @@ LAST_ANSWERS = 5.0
 PartReturned = Callable[[Any, str, Any], None]
 
 
-class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
+class Backend(ChordBackend, AsyncBackendMixin):
     """Results in a Redis Cluster."""
 
     ResultConsumer = ResultConsumer
@@ -70,7 +62,6 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
     supports_native_join = True
     supports_result_compression = True
     persistent = True
-    implements_incr = True
     #: Called once for each finished operation that went through Celery's tracer; set by ``omx_tasks.celery``.
     part_returned: PartReturned | None = None
 
@@ -86,7 +77,6 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         self.failure_expires = (
             self.expires if failures is None else self.prepare_expires(failures, type=int)
         )
-        self._completing = threading.local()
         self.result_consumer = self.ResultConsumer(
             self, self.app, self.accept, self._pending_results, self._pending_messages
         )
@@ -123,30 +113,10 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         """Store a value and tell who waits."""
         self._tell(key, value, self.expires, keep_success=False)
 
-    def delete(self, key: Any) -> None:
-        """Remove a value; of a chord, the mark that it is over stays for a while."""
-        name = bytes_to_str(key)
-        if self._completed and name == self._completing.key:
-            self.store.run(chords.over(name))
-        else:
-            self.store.command(name, "DEL", name)
-
-    def incr(self, key: Any) -> int:  # noqa: ARG002
-        """Return the number of the chord's part that returned: it is counted already."""
-        return self._completed.number if self._completed else 0
-
     def expire(self, key: Any, value: int | None) -> None:
         """Let a key go after so many seconds (None or 0: keep it)."""
-        self._expire((key, value))
-
-    def _expire(self, *lives: tuple[Any, int | None]) -> None:
-        names = [(bytes_to_str(key), seconds) for key, seconds in lives]
-        self.store.commands(
-            [
-                (name, ("EXPIRE", name, int(seconds)) if seconds else ("PERSIST", name))
-                for name, seconds in names
-            ]
-        )
+        name = bytes_to_str(key)
+        self.store.command(name, *life(name, value))
 
     def encode(self, data: Any) -> Any:
         """Return a value as it is stored; see the module for what is compressed."""
@@ -227,64 +197,7 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
             if self.part_returned is not None:
                 self.part_returned(request, state, result)
             return
-        if request.group:
-            self._count_part(request, state, result, **kwargs)
-
-    # --- ordinary chords ----------------------------------------------------------------------------
-
-    def _apply_chord_incr(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
-        task = get_current_worker_task()
-        run = (task.request.id if task else None) or uuid4().hex
-        key = self._chord(header_result_args[0])
-        self.store.run(chords.begin(key, run, keep=self.chord_expires))
-        super()._apply_chord_incr(header_result_args, body, **kwargs)
-
-    def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """Say how many parts a chord has, before the last of them is published."""
-        key = self._chord(group_id)
-        self.store.command(key, "HSET", key, "size", chord_size)
-
-    def add_to_chord(self, chord_id: str, result: Any) -> None:
-        """Add a part to a chord, from one of its parts."""
-        self.store.run(chords.add(self._chord(chord_id), result.id, result.as_tuple()))
-
-    def restore_group(self, group_id: str, cache: bool = True) -> Any:
-        """Return a group, with what was added to the chord that it is the header of."""
-        group = super().restore_group(group_id, cache=cache)
-        if group is None or self._completed is None:
-            return group
-        added = [result_from_tuple(result, self.app) for result in self._completed.added]
-        return self.app.GroupResult(group.id, [*group.results, *added], parent=group.parent)
-
-    def _count_part(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
-        key = self._chord(request.group)
-        count = chords.counted(self.store.run(chords.count(key, request.id)))
-        size = count.size or request.chord.get("chord_size")
-        if not count.number:
-            return
-        if count.number != size:
-            self._keep_part(key, request)
-            return
-        request.chord["chord_size"] = size
-        self._completing.count, self._completing.key = count, key
-        try:
-            super().on_chord_part_return(request, state, result, **kwargs)
-        finally:
-            self._completing.count = None
-
-    def _keep_part(self, key: str, request: Any) -> None:
-        """Let the results that the last part will read live as long as the chord."""
-        results = (self.get_key_for_group(request.group), self.get_key_for_task(request.id))
-        kept = [(result, self._chord_result_expires) for result in results]
-        self._expire((key, self.chord_expires), *kept)
-
-    def _chord(self, group_id: str) -> str:
-        return str(bytes_to_str(self.get_key_for_chord(group_id)))
-
-    @property
-    def _completed(self) -> Count | None:
-        """The chord whose last part returned and which Celery ends in this thread, if there is one."""
-        return getattr(self._completing, "count", None)
+        super().on_chord_part_return(request, state, result, **kwargs)
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Whether storing may be tried again: every script here comes to the same when it runs twice."""
