@@ -14,6 +14,7 @@ from uuid import uuid4
 from celery._state import get_current_worker_task
 from celery.backends.base import BaseKeyValueStoreBackend
 from celery.result import result_from_tuple
+from celery.utils.functional import _regen
 from kombu.utils.encoding import bytes_to_str
 
 from omx_tasks.results import chords
@@ -45,7 +46,7 @@ class ChordBackend(BaseKeyValueStoreBackend):
         if not request.group:
             return
         key = self._chord(request.group)
-        count = chords.counted(self.store.run(chords.count(key, request.id)))
+        count = chords.counted(self.store.run(chords.count(key, request.id, request.group_index)))
         size = count.size or request.chord.get("chord_size")
         if not count.number:
             return
@@ -74,19 +75,29 @@ class ChordBackend(BaseKeyValueStoreBackend):
             self.store.command(name, "DEL", name)
 
     def restore_group(self, group_id: str, cache: bool = True) -> Any:
-        """Return a group, with what was added to the chord that it is the header of."""
+        """Return a group; of a chord that ends, with what was added, and also when its header was never stored."""
         group = super().restore_group(group_id, cache=cache)
-        if group is None or self._completed is None:
+        if self._completed is None:
             return group
+        if group is None:
+            parts = [self.app.AsyncResult(part) for part in self._completed.parts]
+            return self.app.GroupResult(group_id, parts)
         added = [result_from_tuple(result, self.app) for result in self._completed.added]
         return self.app.GroupResult(group.id, [*group.results, *added], parent=group.parent)
+
+    def is_cached(self, task_id: str) -> bool:
+        """Whether a result was read: Celery looks among these for the part that failed."""
+        return bool(super().is_cached(task_id)) or (
+            self._completed is not None and task_id in self._completed.parts
+        )
 
     def _apply_chord_incr(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         task = get_current_worker_task()
         run = (task.request.id if task else None) or uuid4().hex
         key = self._chord(header_result_args[0])
         self.store.run(chords.begin(key, run, keep=self.chord_expires))
-        super()._apply_chord_incr(header_result_args, body, **kwargs)
+        if not isinstance(header_result_args[1], _regen):  # a generator is unrolled as it is sent
+            super()._apply_chord_incr(header_result_args, body, **kwargs)
 
     def _keep_part(self, key: str, request: Any) -> None:
         """Let the results that the last part will read live as long as the chord."""

@@ -20,11 +20,15 @@ REMEMBERED = 3600
 
 @dataclass(frozen=True)
 class Count:
-    """A part's number (0: the chord is over), the chord's size (0: not known yet), results added on the way."""
+    """A part's number (0: the chord is over) and the chord's size (0: not known yet).
+
+    With the last part also the results added on the way, and the ids of all parts in the order of the header.
+    """
 
     number: int
     size: int
     added: list[Any]
+    parts: list[str]
 
 
 def begin(chord: str, run: str, *, keep: float | None) -> Call:
@@ -37,15 +41,17 @@ def add(chord: str, part: str, result: Any) -> Call:
     return Call(script("chord_add_1"), (chord,), (part, json.dumps(result)))
 
 
-def count(chord: str, part: str) -> Call:
-    """Count a part that returned; read the answer with `counted`."""
-    return Call(script("chord_1"), (chord,), (part,))
+def count(chord: str, part: str, index: int | None) -> Call:
+    """Count a part that returned, of this place in the header; read the answer with `counted`."""
+    return Call(script("chord_1"), (chord,), (part, index or 0))
 
 
 def counted(answer: Sequence[Any]) -> Count:
     """Read the answer to `count`."""
-    number, size, *added = answer
-    return Count(int(number), int(size), [json.loads(result) for result in added])
+    number, size, added, parts = answer
+    places = sorted(zip(map(int, parts[1::2]), parts[0::2], strict=True))
+    ids = [part.decode() for _, part in places]
+    return Count(int(number), int(size), [json.loads(result) for result in added], ids)
 
 
 def over(chord: str) -> Call:

@@ -386,7 +386,9 @@ def _confirmed_link(links: Any, key: str) -> Any:
 
 
 def _request(part: str, group: str, size: int) -> Any:
-    return mock.Mock(id=part, group=group, chord={"task": "body", "chord_size": size})
+    return mock.Mock(
+        id=part, group=group, group_index=0, chord={"task": "body", "chord_size": size}
+    )
 
 
 def _count(backend: Any, part: str, group: str) -> int:
@@ -428,7 +430,7 @@ def _completes(backend: Any, part: str, group: str) -> bool:
         self.delete(self.get_key_for_chord(request.group))
 
     with mock.patch.object(BaseKeyValueStoreBackend, "on_chord_part_return", end):
-        request = mock.Mock(id=part, group=group, chord={"task": "body"})
+        request = mock.Mock(id=part, group=group, group_index=ord(part), chord={"task": "body"})
         backend.on_chord_part_return(request, "SUCCESS", None)
     return bool(ended)
 
@@ -467,6 +469,23 @@ def test_a_chord_is_kept_as_long_as_it_may_take(app: Any, seconds: int, kept: An
         True,
         True,
     ]
+
+
+def test_a_header_that_was_never_stored_is_known_by_its_parts(app: Any) -> None:
+    backend, group = app.backend, str(uuid.uuid4())
+    backend.set_chord_size(group, 2)
+    restored: list[Any] = []
+
+    def end(self: Any, request: Any, *_args: Any, **_kwargs: Any) -> None:
+        restored.append(self.restore_group(request.group))
+        restored.append([self.is_cached(task) for task in ("a", "b", "c")])
+
+    with mock.patch.object(BaseKeyValueStoreBackend, "on_chord_part_return", end):
+        for part in "ba":
+            request = mock.Mock(id=part, group=group, group_index=ord(part), chord={"task": "x"})
+            backend.on_chord_part_return(request, "SUCCESS", None)
+    assert [part.id for part in restored[0]] == ["a", "b"]
+    assert restored[1] == [True, True, False]
 
 
 def test_a_chord_that_is_applied_again_is_a_new_run(app: Any) -> None:
