@@ -4,10 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test conformance lint clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Make .venv/ with all that the demo and the tests need
 
@@ -29,6 +29,9 @@ lint: $(STAMP) ## Check style, types and the direction of imports
 
 test: $(STAMP) lint ## Run all checks and the whole test suite
 	$(BIN)/pytest
+
+conformance: $(STAMP) ## Run Celery's own integration tests on a stock Redis and on ours (needs redis-server; up to an hour)
+	$(BIN)/python tests/conformance/run.py
 
 clean: ## Remove .venv/ and everything that tools left behind
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

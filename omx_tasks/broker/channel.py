@@ -21,6 +21,7 @@ from kombu.utils.json import dumps
 from omx_tasks.broker import queues
 from omx_tasks.broker.batch import PublishBatch
 from omx_tasks.broker.bindings import Binding, Bindings, binding_of
+from omx_tasks.broker.broadcasts import Once
 from omx_tasks.broker.leases import Leases
 from omx_tasks.broker.poller import Poller, readable
 from omx_tasks.broker.queues import Held, Posting
@@ -83,7 +84,11 @@ class Channel(virtual.Channel):
     def prepare_message(
         self, body: Any, priority: int | None = None, *args: Any, **kwargs: Any
     ) -> Any:
-        """Build a message; a priority of 0 is P0, none is P2 (kombu's own takes 0 for none)."""
+        """Build a message; a priority of 0 is P0, none is P2 (kombu's own takes 0 for none).
+
+        kombu's ``Producer.publish`` says 0 for a message that was given none, so a plain app's tasks come here as P0,
+        which goes first with stock Redis too. An app whose tasks shall be P2 sets ``task_default_priority = 2``.
+        """
         message = super().prepare_message(body, None, *args, **kwargs)
         if priority is not None:
             message["properties"]["priority"] = priority
@@ -231,10 +236,11 @@ class Channel(virtual.Channel):
     ) -> None:
         """Deliver messages of ``queue`` to ``callback`` from now on."""
         exchange = self._broadcast_queues.get(queue)
-        super().basic_consume(queue, no_ack or bool(exchange), callback, consumer_tag, **kwargs)
         if exchange:
+            super().basic_consume(queue, True, Once(callback), consumer_tag, **kwargs)
             self.poller.listen(exchange, queue)
         else:
+            super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
             self.poller.consume(queue, self, no_ack=no_ack)
 
     def basic_cancel(self, consumer_tag: str) -> None:

@@ -13,8 +13,7 @@ whatever its own setting is. A result that is too large even so makes its task f
 The backend is also where an operation of a graph is finished whose task did not come to its own end in one of Celery's
 pools (prefork, threads, solo): it was revoked, or its worker died. The operation's message carries a marker as its
 chord, so Celery calls `on_chord_part_return`, and that is handed to ``part_returned``, which the composition root
-sets. Ordinary chords are Celery's own, but for the count: a part has a number, which it keeps when it is told again,
-so that a redelivered part neither completes a chord too early nor publishes its body twice.
+sets. Ordinary chords are those of the `ChordBackend`.
 
 The result of a task that was acknowledged before it ran (Celery's default) is on its way when the task ends, and
 confirmed a moment later: the worker does not wait for that, and the death of the worker does not undo it. Where more
@@ -24,22 +23,19 @@ hangs on the result (the ack of a late-acknowledged task, the count of a chord's
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from celery import signals, states
+from celery._state import task_join_will_block
 from celery.backends.asynchronous import AsyncBackendMixin
-from celery.backends.base import (
-    COMPRESSED_PAYLOAD_MAGIC,
-    BaseKeyValueStoreBackend,
-    compress_payload,
-)
+from celery.backends.base import COMPRESSED_PAYLOAD_MAGIC, compress_payload
 from celery.exceptions import BackendStoreError
 from kombu.utils.encoding import bytes_to_str, ensure_bytes
 
 from omx_tasks.errors import OmxError, UnavailableError
 from omx_tasks.graph.marker import MARKER
+from omx_tasks.results.chord_backend import ChordBackend, life
 from omx_tasks.results.consumer import ResultConsumer
 from omx_tasks.results.limits import Limits
 from omx_tasks.store.address import Address
@@ -49,24 +45,21 @@ from omx_tasks.store.sender import Sender
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which a finished chord is remembered, so that a part that is told again is not taken for a new one's.
-CHORD_REMEMBERED = 3600
-
 #: Seconds that the end of a worker process waits for the confirmation of its last results.
 LAST_ANSWERS = 5.0
 
 PartReturned = Callable[[Any, str, Any], None]
 
 
-class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
+class Backend(ChordBackend, AsyncBackendMixin):
     """Results in a Redis Cluster."""
 
     ResultConsumer = ResultConsumer
     supports_autoexpire = True
+    supports_failure_expires = True
     supports_native_join = True
     supports_result_compression = True
     persistent = True
-    implements_incr = True
     #: Called once for each finished operation that went through Celery's tracer; set by ``omx_tasks.celery``.
     part_returned: PartReturned | None = None
 
@@ -78,7 +71,10 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         self.limits = Limits.of(options)
         self.store = Store(self.address, timeout=self.limits.timeout)
         self._sender = Sender(self.store, self._lost)
-        self._counting = threading.local()
+        failures = app.conf.result_failure_expires
+        self.failure_expires = (
+            self.expires if failures is None else self.prepare_expires(failures, type=int)
+        )
         self.result_consumer = self.ResultConsumer(
             self, self.app, self.accept, self._pending_results, self._pending_messages
         )
@@ -94,8 +90,8 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         return super().__reduce__(args, {**(kwargs or {}), "url": self.url})
 
     def on_task_call(self, _producer: Any, task_id: str) -> None:
-        """Start to listen before the task can be done."""
-        if not self.app.conf.task_always_eager:
+        """Start to listen before the task can be done; a task that calls others does not wait for them."""
+        if not (self.app.conf.task_always_eager or task_join_will_block()):
             self.result_consumer.expect(task_id)
 
     # --- keys and values ----------------------------------------------------------------------------
@@ -113,28 +109,12 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
 
     def set(self, key: Any, value: Any) -> None:
         """Store a value and tell who waits."""
-        self._tell(key, value, keep_success=False)
-
-    def delete(self, key: Any) -> None:
-        """Remove a value; of a chord, the mark that it is over stays for a while."""
-        name = bytes_to_str(key)
-        if getattr(self._counting, "part", None) and name == self._counting.key:
-            self.store.run(Call(script("chord_over_1"), (name,), (CHORD_REMEMBERED,)))
-        else:
-            self.store.command(name, "DEL", name)
-
-    def incr(self, key: Any) -> int:
-        """Count a chord's part that returned: its number."""
-        name = bytes_to_str(key)
-        return int(self.store.run(Call(script("chord_1"), (name,), (self._counting.part,))))
+        self._tell(key, value, self.expires, keep_success=False)
 
     def expire(self, key: Any, value: int | None) -> None:
         """Let a key go after so many seconds (None or 0: keep it)."""
         name = bytes_to_str(key)
-        if value:
-            self.store.command(name, "EXPIRE", name, int(value))
-        else:
-            self.store.command(name, "PERSIST", name)
+        self.store.command(name, *life(name, value))
 
     def encode(self, data: Any) -> Any:
         """Return a value as it is stored; see the module for what is compressed."""
@@ -144,11 +124,19 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
             return compress_payload(payload, self.compression)
         return payload
 
-    def _tell(self, key: Any, value: Any, *, keep_success: bool, confirm: bool = True) -> None:
+    def _tell(
+        self,
+        key: Any,
+        value: Any,
+        expires: float | None,
+        *,
+        keep_success: bool,
+        confirm: bool = True,
+    ) -> None:
         name, value = bytes_to_str(key), ensure_bytes(value)
         if too_large := self.limits.too_large(value):
             raise too_large
-        arguments = (value, int(self.expires or 0), int(keep_success), COMPRESSED_PAYLOAD_MAGIC)
+        arguments = (value, int(expires or 0), int(keep_success), COMPRESSED_PAYLOAD_MAGIC)
         call = Call(script("tell_1"), (name, name), arguments)
         if not confirm:
             self._sender.send(call)
@@ -195,6 +183,7 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
         self._tell(
             self.get_key_for_task(task_id),
             value,
+            self.failure_expires if state == states.FAILURE else self.expires,
             keep_success=True,
             confirm=self._hangs_on(request),
         )
@@ -206,15 +195,7 @@ class Backend(BaseKeyValueStoreBackend, AsyncBackendMixin):
             if self.part_returned is not None:
                 self.part_returned(request, state, result)
             return
-        if not request.group:
-            return
-        self._counting.part = request.id
-        self._counting.key = bytes_to_str(self.get_key_for_chord(request.group))
-        try:
-            if self.incr(self._counting.key):
-                super().on_chord_part_return(request, state, result, **kwargs)
-        finally:
-            self._counting.part = None
+        super().on_chord_part_return(request, state, result, **kwargs)
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Whether storing may be tried again: every script here comes to the same when it runs twice."""

@@ -7,7 +7,8 @@
 
 Each thread remembers which news it has seen, so that a result that comes between its look and its wait wakes
 it all the same. A task that this process calls is listened to before it is sent, so nobody need look whether its result
-is there already. After a fork, listener and locks are made anew by the first who asks.
+is there already. After a fork, listener and locks are made anew by the first who asks or waits, and hear also
+what the parent waited for.
 """
 
 from __future__ import annotations
@@ -55,8 +56,15 @@ class ResultConsumer(BaseResultConsumer):
         self.consume_from(initial_task_id)
 
     def on_after_fork(self) -> None:
-        """A thread does not survive a fork: begin anew."""
+        """A thread does not survive a fork: begin anew, with all that the parent waited for."""
+        inherited = self._wanted
         self._begin()
+        for key in inherited:
+            self._want(key)
+
+    def _notice_fork(self) -> None:
+        if os.getpid() != self._pid:
+            self._after_fork()
 
     def stop(self) -> None:
         """Stop listening."""
@@ -88,17 +96,17 @@ class ResultConsumer(BaseResultConsumer):
 
     def expect(self, task_id: str) -> None:
         """Hear the result of a task that is about to be called."""
-        self._expected.add(self._key(task_id))
-        self._consume(task_id, about_to_be_called=True)
+        self._notice_fork()
+        key = self._key(task_id)
+        self._expected.add(key)
+        self._want(key, about_to_be_called=True)
 
     def consume_from(self, task_id: str) -> None:
         """Hear this task's result."""
-        self._consume(task_id)
+        self._notice_fork()
+        self._want(self._key(task_id))
 
-    def _consume(self, task_id: str, *, about_to_be_called: bool = False) -> None:
-        if os.getpid() != self._pid:
-            self._after_fork()
-        key = self._key(task_id)
+    def _want(self, key: str, *, about_to_be_called: bool = False) -> None:
         if key not in self._wanted:
             self._wanted.add(key)
             self._listener.want(key, about_to_be_called=about_to_be_called)
@@ -113,11 +121,15 @@ class ResultConsumer(BaseResultConsumer):
 
     def on_wait_for_pending(self, result: Any, timeout: float | None = None, **kwargs: Any) -> None:  # noqa: ARG002
         """Take what is there already, before anything is waited for; what is expected will be heard."""
+        self._notice_fork()
         if all(self._is_expected(member) for member in getattr(result, "results", [result])):
             return
-        for meta in result._iter_meta(**kwargs):
+        for meta in result._iter_meta(**{**kwargs, "interval": 0}):  # one look, no nap behind it
             if meta is not None:
                 self.on_state_change(meta, None)
+        members = getattr(result, "results", ())
+        if members and all(member.on_ready.ready for member in members):
+            result._on_full.p()  # a set made of what is ready already does not notice it by itself
 
     def _is_expected(self, result: Any) -> bool:
         """Whether a result is still to be told to ``result``, which waits for it already."""

@@ -115,6 +115,21 @@ def test_a_broadcast_that_is_sent_as_soon_as_a_consumer_consumes_is_heard(
     assert [message.payload for message in got] == ["hear, hear"]
 
 
+def test_a_broadcast_whose_confirmation_was_lost_is_sent_again_and_heard_once(
+    connect: Connect, queue: str
+) -> None:
+    exchange = Exchange(f"fan-{queue}", type="fanout")
+    connection, channel = connect(), connect().default_channel
+    got, _ = _consume(connection, Queue(f"{queue}-box", exchange))
+    put = channel._put_fanout
+    channel._put_fanout = lambda *what, **how: [put(*what, **how) for _ in range(2)]
+    for number in (1, 2):
+        Producer(channel, exchange).publish(number)
+    while len(got) < 2:
+        connection.drain_events(timeout=5)
+    assert [message.payload for message in got] == [1, 2]
+
+
 def _until_subscribed(connection: Any) -> None:
     """Drive the poller until every subscription is confirmed."""
     links = connection.transport.poller._links

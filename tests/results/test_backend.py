@@ -12,9 +12,10 @@ from unittest import mock
 
 import pytest
 from celery import states
+from celery._state import _task_stack
 from celery.backends.base import BaseKeyValueStoreBackend
 from celery.exceptions import TimeoutError as CeleryTimeout
-from celery.result import AsyncResult, GroupResult
+from celery.result import AsyncResult, GroupResult, ResultSet, denied_join_result
 
 from omx_tasks.graph.marker import MARKER
 from omx_tasks.results.backend import Backend
@@ -42,6 +43,24 @@ def test_a_result_that_is_not_there_yet_is_pending(app: Any, task_id: str) -> No
     assert app.AsyncResult(task_id).state == "PENDING"
     with pytest.raises(CeleryTimeout):
         app.AsyncResult(task_id).get(timeout=0.05)
+
+
+def test_to_wait_for_no_time_is_to_look_once(app: Any, task_id: str) -> None:
+    app.backend.store_result(task_id, 1, states.SUCCESS)
+    there, missing = ResultSet([app.AsyncResult(task_id)]), ResultSet([app.AsyncResult("missing")])
+    assert there.join_native(timeout=0, interval=3600) == [1]
+    with pytest.raises(CeleryTimeout):
+        missing.join_native(timeout=0, interval=3600)
+
+
+def test_a_set_of_results_that_were_all_told_before_is_ready(
+    app: Any, task_id: str, until: Until
+) -> None:
+    app.backend.on_task_call(None, task_id)
+    app.backend.store_result(task_id, 1, states.SUCCESS)
+    consumer = app.backend.result_consumer
+    until(lambda: consumer.drain_events(0.05) or not consumer._wanted)
+    assert ResultSet([app.AsyncResult(task_id)]).get(timeout=2) == [1]
 
 
 def test_many_results_are_read_in_the_order_asked(app: Any) -> None:
@@ -96,6 +115,16 @@ def test_a_state_of_ones_own_that_looks_like_a_success_is_overwritten(
     app.backend.store_result(task_id, {"status": "SUCCESS"}, "PROGRESS")
     app.backend.store_result(task_id, "done", states.SUCCESS)
     assert app.AsyncResult(task_id).get(timeout=5) == "done"
+
+
+def test_a_failure_lives_as_long_as_failures_shall(app: Any, task_id: str) -> None:
+    app.conf.update(result_expires=60, result_failure_expires=600)
+    backend = app.backend
+    key = backend.get_key_for_task(task_id).decode()
+    backend.store_result(task_id, KeyError("x"), states.FAILURE)
+    assert 60 < backend.store.command(key, "TTL", key) <= 600
+    backend.store_result(task_id, 42, states.SUCCESS)
+    assert 0 < backend.store.command(key, "TTL", key) <= 60
 
 
 def test_a_result_expires(app: Any, task_id: str, until: Until) -> None:
@@ -291,6 +320,29 @@ def test_a_forked_process_waits_for_results_too(app: Any, task_id: str) -> None:
     os.waitpid(child, 0)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("called", [True, False], ids=["called", "asked for"])
+def test_a_forked_process_waits_for_what_its_parent_called(
+    app: Any, task_id: str, called: bool
+) -> None:
+    result = app.AsyncResult(task_id)
+    if called:
+        app.backend.on_task_call(None, task_id)
+    app.backend.add_pending_result(result)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, str(result.get(timeout=10)).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    app.backend.store_result(task_id, "for the child", states.SUCCESS)
+    assert os.read(reading, 100) == b"for the child"
+    os.close(reading)
+    os.waitpid(child, 0)
+
+
 def test_a_listener_goes_on_after_its_connections_are_killed(
     app: Any, task_id: str, until: Until
 ) -> None:
@@ -335,7 +387,9 @@ def _confirmed_link(links: Any, key: str) -> Any:
 
 
 def _request(part: str, group: str, size: int) -> Any:
-    return mock.Mock(id=part, group=group, chord={"task": "body", "chord_size": size})
+    return mock.Mock(
+        id=part, group=group, group_index=0, chord={"task": "body", "chord_size": size}
+    )
 
 
 def _count(backend: Any, part: str, group: str) -> int:
@@ -350,10 +404,10 @@ def _count(backend: Any, part: str, group: str) -> int:
     return numbers[0] if numbers else 0
 
 
-def test_a_part_that_is_told_again_keeps_its_number(app: Any) -> None:
+def test_a_part_that_is_told_again_does_not_complete_a_chord(app: Any) -> None:
     group = str(uuid.uuid4())
     told = [_count(app.backend, part, group) for part in ("a", "a", "b", "a", "b")]
-    assert told == [1, 1, 2, 1, 2]
+    assert told == [0, 0, 2, 0, 2]
 
 
 def test_a_part_that_is_told_after_the_chord_is_over_does_not_count(app: Any) -> None:
@@ -366,6 +420,104 @@ def test_a_part_that_is_told_after_the_chord_is_over_does_not_count(app: Any) ->
     with mock.patch.object(BaseKeyValueStoreBackend, "on_chord_part_return", finish):
         backend.on_chord_part_return(_request("b", group, 2), "SUCCESS", None)
     assert _count(backend, "a", group) == 0
+
+
+def _completes(backend: Any, part: str, group: str) -> bool:
+    """Say that a part returned; whether Celery then ends the chord."""
+    ended: list[int] = []
+
+    def end(self: Any, request: Any, *_args: Any, **_kwargs: Any) -> None:
+        ended.append(request.chord["chord_size"])
+        self.delete(self.get_key_for_chord(request.group))
+
+    with mock.patch.object(BaseKeyValueStoreBackend, "on_chord_part_return", end):
+        request = mock.Mock(id=part, group=group, group_index=ord(part), chord={"task": "body"})
+        backend.on_chord_part_return(request, "SUCCESS", None)
+    return bool(ended)
+
+
+def _begin(app: Any, group: str) -> None:
+    app.backend.apply_chord((group, [app.AsyncResult("a"), app.AsyncResult("b")]), None)
+
+
+def test_a_chord_has_the_size_that_celery_says_not_that_of_its_header(app: Any) -> None:
+    backend, group = app.backend, str(uuid.uuid4())
+    _begin(app, group)
+    told_early = _completes(backend, "a", group)
+    backend.set_chord_size(group, 3)
+    assert [told_early, *(_completes(backend, p, group) for p in "bc")] == [False, False, True]
+
+
+def test_a_part_that_is_added_must_return_too(app: Any) -> None:
+    backend, group = app.backend, str(uuid.uuid4())
+    _begin(app, group)
+    backend.set_chord_size(group, 2)
+    for _ in range(2):  # told again, it is still one
+        backend.add_to_chord(group, app.AsyncResult("c"))
+    assert [_completes(backend, part, group) for part in "abc"] == [False, False, True]
+
+
+@pytest.mark.parametrize("seconds, kept", [(600, range(500, 601)), (0, [-1])])
+def test_a_chord_is_kept_as_long_as_it_may_take(app: Any, seconds: int, kept: Any) -> None:
+    app.conf.result_chord_expires = seconds
+    group = str(uuid.uuid4())
+    key = app.backend.get_key_for_chord(group).decode()
+    _begin(app, group)
+    begun = app.backend.store.command(key, "TTL", key)
+    app.backend.set_chord_size(group, 2)
+    _completes(app.backend, "a", group)
+    assert [life in kept for life in (begun, app.backend.store.command(key, "TTL", key))] == [
+        True,
+        True,
+    ]
+
+
+def test_a_header_that_was_never_stored_is_known_by_its_parts(app: Any) -> None:
+    backend, group = app.backend, str(uuid.uuid4())
+    backend.set_chord_size(group, 2)
+    restored: list[Any] = []
+
+    def end(self: Any, request: Any, *_args: Any, **_kwargs: Any) -> None:
+        restored.append(self.restore_group(request.group))
+        restored.append([self.is_cached(task) for task in ("a", "b", "c")])
+
+    with mock.patch.object(BaseKeyValueStoreBackend, "on_chord_part_return", end):
+        for part in "ba":
+            request = mock.Mock(id=part, group=group, group_index=ord(part), chord={"task": "x"})
+            backend.on_chord_part_return(request, "SUCCESS", None)
+    assert [part.id for part in restored[0]] == ["a", "b"]
+    assert restored[1] == [True, True, False]
+
+
+def test_a_chord_that_is_applied_again_is_a_new_run(app: Any) -> None:
+    backend, group = app.backend, str(uuid.uuid4())
+    for _ in range(2):
+        _begin(app, group)
+        backend.set_chord_size(group, 2)
+        assert [_completes(backend, part, group) for part in "ab"] == [False, True]
+
+
+def test_a_chord_that_a_redelivered_task_applies_again_is_the_same_run(app: Any) -> None:
+    backend, group = app.backend, str(uuid.uuid4())
+    task = app.task(_begin)
+    completed = []
+    for _ in range(2):
+        _task_stack.push(task)
+        task.push_request(id=f"task-of-{group}", called_directly=False)
+        try:
+            _begin(app, group)
+        finally:
+            task.pop_request()
+            _task_stack.pop()
+        backend.set_chord_size(group, 2)
+        completed += [_completes(backend, part, group) for part in "ab"]
+    assert completed == [False, True, False, False]
+
+
+def test_a_task_that_calls_others_does_not_listen_to_them(app: Any, task_id: str) -> None:
+    with denied_join_result():
+        app.backend.on_task_call(None, task_id)
+    assert not app.backend.result_consumer._wanted
 
 
 def test_an_operation_with_the_marker_is_handed_on_instead_of_counted(app: Any) -> None:

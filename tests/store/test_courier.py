@@ -124,7 +124,7 @@ def test_a_flush_returns_at_once_when_nothing_runs(store: Store) -> None:
 def test_a_refused_call_is_told_as_an_error(courier: Courier, store: Store, queue: str) -> None:
     answers: list[Any] = []
     store.command(f"{{{queue}}}", "SET", f"{{{queue}}}", "text")
-    courier.send(Call(script("chord_1"), (f"{{{queue}}}",), ("part",)), answers.append)
+    courier.send(Call(script("chord_1"), (f"{{{queue}}}",), ("part", 0)), answers.append)
     assert courier.flush(5)
     assert isinstance(answers[0], StoreError)
 
