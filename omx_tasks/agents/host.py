@@ -17,6 +17,7 @@ from typing import ClassVar
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.capabilities import Capabilities
 from omx_tasks.agents.heartbeat import Heartbeat
+from omx_tasks.agents.onward import MessageOf
 from omx_tasks.agents.runner import Advance, Runner
 from omx_tasks.agents.stopwatch import Stopwatch
 from omx_tasks.agents.wire import Wire
@@ -49,9 +50,11 @@ class Host:
         servers: ServerFile,
         settings: Settings,
         advance: Advance,
+        message_of: MessageOf,
         environ: Mapping[str, str],
     ) -> None:
         self.name = name
+        self.message_of = message_of
         self.loop = LoopThread()
         self.capabilities = Capabilities(servers.servers)
         self._store = store

@@ -28,6 +28,7 @@ from typing import Any
 
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.handover import Handover
+from omx_tasks.agents.onward import Begin, Onward
 from omx_tasks.agents.plans import Plans
 from omx_tasks.agents.progress import Reporter
 from omx_tasks.agents.slots import Slots
@@ -58,6 +59,9 @@ Observe = Callable[[StoredPlan, StoredStep, str, Outcome], None]
 
 REVOKED = Outcome("cancelled", error=OperationError("lost", "the task was revoked").as_json())
 
+#: A call that publishes, and what begins the operation here, if it stays.
+_Publication = tuple[Call, Begin | None]
+
 logger = logging.getLogger(__name__)
 
 
@@ -65,7 +69,8 @@ class Work:
     """One delivered operation, from the moment it is taken until ``done`` is told."""
 
     __slots__ = (
-        "__weakref__", "_done", "_ended", "_runner", "limit", "operation", "plan", "revoked", "run_id", "task", "token",
+        "__weakref__", "_done", "_ended", "_runner", "kept", "limit", "onward", "operation", "plan", "revoked",
+        "run_id", "task", "token",
     )  # fmt: skip
 
     def __init__(self, runner: Runner, run_id: str, operation: str, done: Done) -> None:
@@ -76,6 +81,8 @@ class Work:
         self.task: asyncio.Task[None] | None = None
         self.revoked = False
         self.limit: float | None = None
+        self.onward: Onward | None = None
+        self.kept: asyncio.Future[bool] | None = None
         self._runner = runner
         self._done = done
         self._ended = False
@@ -128,6 +135,7 @@ class Runner:
         self._plans = Plans(lambda run_id: self._ask(joins.read_plan(run_id)))
         self._under_way: set[Work] = set()
         self._idle = threading.Condition()
+        self._draining = False
         self.busy = 0
         self.done = 0
 
@@ -144,15 +152,22 @@ class Runner:
         *,
         revoked: bool = False,
         limit: float | None = None,
+        onward: Onward | None = None,
+        kept: asyncio.Future[bool] | None = None,
     ) -> Work:
         """Run an operation; ``done`` is told once, on the loop, when all is stored.
 
         One that was revoked is not begun, but cancelled. ``limit`` is how many seconds its call may take at most.
+        One of its successors may go ``onward`` here. ``kept`` comes with one that did (on the loop): it is not called
+        before that says that its message is ours.
         """
         work = Work(self, run_id, operation, done)
-        work.revoked, work.limit = revoked, limit
+        work.revoked, work.limit, work.onward, work.kept = revoked, limit, onward, kept
         with self._idle:
             self._under_way.add(work)
+        if kept is not None:
+            self._begin(work)
+            return work
         try:
             self._handover.call(self._begin, work)
         except RuntimeError:
@@ -190,6 +205,7 @@ class Runner:
 
     def drain(self, timeout: float) -> bool:
         """Wait until nothing is under way; False when ``timeout`` seconds were not enough."""
+        self._draining = True
         with self._idle:
             return self._idle.wait_for(lambda: not self._under_way, timeout)
 
@@ -251,7 +267,7 @@ class Runner:
         needed = step.needed(operation)
         answer = await self._begun(run_id, Beginning(operation, token, needed))
         start = joins.started(answer, needed)
-        if start.verdict != "go":
+        if start.verdict != "go" or (work.kept is not None and not await work.kept):
             return None
         scope = _scope(plan, operation, start)
         if step.foreach is not None and item_of(operation)[1] is None:
@@ -309,14 +325,13 @@ class Runner:
                 self._end(work, None, ready)
                 return
             try:
-                names = [name.decode() for name in ready]
-                publications = self._advance(work.run_id, plan, names) if names else []
+                calls = self._follow(work, plan, [name.decode() for name in ready])
             except Exception as error:  # as in _run
                 logger.exception("what follows %r could not be published", work)
                 self._end(work, None, OmxError(f"internal error: {error}"))
                 return
-            if publications:
-                self._publish(publications, published)
+            if calls:
+                self._publish(calls, published)
             else:
                 self._end(work, outcome, None)
 
@@ -325,17 +340,38 @@ class Runner:
 
         self._steps.finish(work.run_id, Ending(work.operation, outcome, step.goes_on), finished)
 
-    def _publish(self, calls: Sequence[Call], published: Callable[[OmxError | None], None]) -> None:
-        """Make these calls; ``published`` is told once, with the first error if there was one."""
+    def _follow(self, work: Work, plan: StoredPlan, ready: list[str]) -> list[_Publication]:
+        """Say what publishes the operations that became ready; one of them may go on here."""
+        stays = None
+        if work.onward is not None and ready and self._slots.free and not self._draining:
+            stays = work.onward.choose(work.run_id, plan, ready)
+        leave = [name for name in ready if name != stays]
+        calls = self._advance(work.run_id, plan, leave) if leave else []
+        publications: list[_Publication] = [(call, None) for call in calls]
+        if stays is not None and work.onward is not None:
+            publications.append(work.onward.keep(work.run_id, plan, stays))
+        return publications
+
+    def _publish(
+        self,
+        publications: Sequence[_Publication],
+        published: Callable[[OmxError | None], None],
+    ) -> None:
+        """Make these calls, begin what is ours; ``published`` is told once, with the first error if there was one."""
         replies: list[Any] = []
 
-        def answered(reply: Any) -> None:
+        def answered(kept: asyncio.Future[bool] | None, reply: Any) -> None:
+            if kept is not None:
+                _resolve(kept, reply if isinstance(reply, OmxError) else reply == 1)
             replies.append(reply)
-            if len(replies) == len(calls):
+            if len(replies) == len(publications):
                 published(next((reply for reply in replies if isinstance(reply, OmxError)), None))
 
-        for call in calls:
-            self._wire.send(call, answered)
+        for call, begin in publications:
+            kept = None if begin is None else asyncio.get_running_loop().create_future()
+            self._wire.send(call, partial(answered, kept))
+            if begin is not None and kept is not None:
+                begin(kept)
 
     def _end(self, work: Work, outcome: Outcome | None, error: OmxError | None) -> None:
         try:

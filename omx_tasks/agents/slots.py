@@ -17,6 +17,11 @@ class Slots:
     def __repr__(self) -> str:
         return f"<Slots {self.taken}/{self.size}>"
 
+    @property
+    def free(self) -> int:
+        """How many places nobody has or waits for."""
+        return 0 if self._line else max(0, self.size - self.taken)
+
     def resize(self, size: int) -> None:
         """Change the size; who has a place keeps it."""
         self.size = size

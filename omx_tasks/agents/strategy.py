@@ -8,18 +8,21 @@ to Celery's own strategy, and so is every message in Celery's other pools.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery import signals
 from celery.worker import state
 from celery.worker.strategy import default
 
+from omx_tasks.agents.host import Host
+from omx_tasks.agents.onward import OnChannel
 from omx_tasks.agents.pool import TaskPool, named
-from omx_tasks.agents.runner import Work
+from omx_tasks.agents.request import OperationRequest
 from omx_tasks.errors import OmxError
 from omx_tasks.results.joins import Outcome
 
@@ -29,83 +32,55 @@ Handler = Callable[..., Any]
 Tell = Callable[..., None]
 
 
-class OperationRequest:
-    """One operation under way, as Celery's worker state and remote control see it."""
-
-    __slots__ = ("__weakref__", "acknowledged", "id", "message", "task", "time_start", "work")
-
-    name = type = "omx.operation"
-
-    def __init__(self, task_id: str, message: Any, task: Any) -> None:
-        self.id = task_id
-        self.message = message
-        self.task = task
-        self.acknowledged = False
-        self.time_start: float | None = None
-        self.work: Work | None = None
-
-    def __repr__(self) -> str:
-        return f"<OperationRequest {self.id}>"
-
-    @property
-    def worker_pid(self) -> int:
-        """The process that does it: this one."""
-        return os.getpid()
-
-    def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: ARG002 - as Celery calls it
-        """Return what ``inspect active`` shows."""
-        headers = self.message.headers
-        return {
-            "id": self.id,
-            "name": self.name,
-            "args": headers.get("argsrepr"),
-            "kwargs": headers.get("kwargsrepr"),
-            "type": self.name,
-            "hostname": self.message.headers.get("origin"),
-            "time_start": self.time_start,
-            "acknowledged": self.acknowledged,
-            "delivery_info": dict(self.message.delivery_info),
-            "worker_pid": self.worker_pid,
-        }
-
-    def terminate(self, pool: Any, signal: Any = None) -> None:  # noqa: ARG002 - as Celery calls it
-        """End the call; the server is told, and the operation is cancelled."""
-        if self.work is not None:
-            self.work.terminate()
-
-    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:  # noqa: ARG002
-        """End the call at a cold shutdown; the server is told, and the message goes back to its queue."""
-        if self.work is not None:
-            self.work.give_up()
-
-
 def operations(task: Any, app: Any, consumer: Any) -> Handler:
     """Return the handler of operations' messages for this consumer."""
     fallback: Handler = default(task, app, consumer)
     host = TaskPool.host
     if host is None:
         return fallback
-    runner, tell, errors = host.runner, _teller(consumer), consumer.connection_errors
-    pool = consumer.pool
+    taker = Taker(task, consumer, host)
 
     def handle(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **_: Any) -> None:
-        names = None if _is_special(message.headers) else named(message.body)
-        if names is None:
+        if _is_special(message.headers) or not taker.take(message):
             fallback(message, body, ack, reject, callbacks)
-            return
-        request = OperationRequest(message.headers["id"], message, task)
-        revoked = request.id in state.revoked
-        _taken(request, consumer, tell)
-
-        def done(outcome: Outcome | None, error: OmxError | None) -> None:
-            _finished(request, outcome, error, errors, tell)
-
-        limit = pool.limit_of(task)
-        request.work = runner.submit(*names, done, revoked=revoked, limit=limit)
-        for told in callbacks:
-            told(request)
 
     return handle
+
+
+class Taker:
+    """Hands the messages of one consumer to the runner."""
+
+    def __init__(self, task: Any, consumer: Any, host: Host) -> None:
+        self._task = task
+        self._consumer = consumer
+        self._runner = host.runner
+        self._tell = _teller(consumer)
+        self._onward = OnChannel(consumer, host.message_of, self.take)
+
+    def __repr__(self) -> str:
+        return f"<Taker {self._consumer!r}>"
+
+    def take(self, message: Any, kept: asyncio.Future[bool] | None = None) -> bool:
+        """Run the operation that a message names; False when it names none.
+
+        ``kept`` comes with one that is only about to be ours, and says whether it is.
+        """
+        names = named(message.body)
+        if names is None:
+            return False
+        request = OperationRequest(message.headers["id"], message, self._task)
+        _taken(request, self._consumer, self._tell)
+        request.work = self._runner.submit(
+            *names,
+            partial(_finished, request, self._consumer.connection_errors, self._tell),
+            revoked=request.id in state.revoked,
+            limit=self._consumer.pool.limit_of(self._task),
+            onward=self._onward,
+            kept=kept,
+        )
+        for told in self._consumer.on_task_message:
+            told(request)
+        return True
 
 
 def _is_special(headers: dict[str, Any]) -> bool:
@@ -138,10 +113,10 @@ def _taken(request: OperationRequest, consumer: Any, tell: Tell) -> None:
 
 def _finished(
     request: OperationRequest,
-    outcome: Outcome | None,
-    error: OmxError | None,
     errors: Any,
     tell: Tell,
+    outcome: Outcome | None,
+    error: OmxError | None,
 ) -> None:
     """Settle the message, from any thread: acked, or given back when nothing could be stored."""
     state.task_ready(request, successful=error is None)

@@ -2,7 +2,7 @@
 
 ::
 
-    publish ──► waiting ──claim──► leased ──ack──► done
+    publish ──► waiting ──claim──► leased ──ack──► done          (keep: published and claimed at once)
        │           ▲                 │
        └► delayed ─┘◄── release ─────┤
                    ◄── lease ended ──┘──► dead (delivered too often)
@@ -66,6 +66,12 @@ def publish(queue: str, postings: Iterable[Posting]) -> Call:
     for posting in postings:
         arguments += (posting.id, int(posting.priority), posting.rank, posting.delay, posting.body)
     return Call(script("publish_1"), keys.queue_keys(queue), arguments)
+
+
+def keep(queue: str, posting: Posting, token: str, *, lease: int) -> Call:
+    """Publish a message and claim it for ``lease`` ms; answers 1, or 0 when somebody else has it, or had it."""
+    arguments = (posting.id, int(posting.priority), posting.rank, posting.body, token, lease)
+    return Call(script("keep_1"), keys.queue_keys(queue), arguments)
 
 
 def claim(

@@ -11,6 +11,7 @@ import os
 import socket
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import cache
 
 from omx_tasks.broker import queues
 from omx_tasks.broker.form import Form, blank, quoted
@@ -28,16 +29,26 @@ _MOST = 500
 def publish_ready(run_id: str, plan: StoredPlan, operations: Iterable[str]) -> list[Call]:
     """Make the calls that publish these operations: one script for up to 500 messages of a queue."""
     by_queue: dict[str, list[Posting]] = defaultdict(list)
-    origin = quoted(f"{os.getpid()}@{socket.gethostname()}")
     for operation in operations:
-        step = plan.step(operation)
-        queue = queue_of(step.capabilities)
-        by_queue[queue].append(_posting(run_id, operation, step, quoted(queue), origin))
+        queue, posting = message_of(run_id, plan, operation)
+        by_queue[queue].append(posting)
     return [
         queues.publish(queue, postings[first : first + _MOST])
         for queue, postings in by_queue.items()
         for first in range(0, len(postings), _MOST)
     ]
+
+
+def message_of(run_id: str, plan: StoredPlan, operation: str) -> tuple[str, Posting]:
+    """Return the queue of an operation, and its message."""
+    step = plan.step(operation)
+    queue = queue_of(step.capabilities)
+    return queue, _posting(run_id, operation, step, quoted(queue), _origin(os.getpid()))
+
+
+@cache
+def _origin(process: int) -> str:
+    return quoted(f"{process}@{socket.gethostname()}")
 
 
 def task_id(run_id: str, operation: str) -> str:
