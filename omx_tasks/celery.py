@@ -67,6 +67,7 @@ def configuration() -> dict[str, Any]:
             "aging": round(given.aging * 1000),
             "timeout": given.request_timeout,
         },
+        "result_backend_transport_options": {"timeout": given.request_timeout},
         "broker_connection_retry_on_startup": True,
         "result_expires": given.result_expires,
         "task_serializer": "json",
