@@ -7,6 +7,9 @@ link::
 
     send ──► on its way ──► answered
                  └──► refused, link broken or silent ──► the courier's matter ──► answered, or told to be lost
+
+Calls with one first key are done in the order in which they were sent: as long as the courier has one of them, those
+that follow go with it.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -52,6 +56,8 @@ class Sender:
         self._links: dict[Node, Link] = {}
         self._on_its_way: dict[Node, dict[int, Call]] = {}
         self._taught: dict[Node, set[str]] = {}
+        #: First keys of the calls that the courier has, and how many.
+        self._carried: Counter[str] = Counter()
         self._number = 0
         self._looking = False
         self._courier = Courier(self._store, name="sender")
@@ -66,7 +72,7 @@ class Sender:
             self._begin()
         with self._lock:
             node = self._owner(slot_of(call.keys[0]))
-            if node is None or not self._post(node, call):
+            if node is None or call.keys[0] in self._carried or not self._post(node, call):
                 self._carry(call)
 
     def flush(self, timeout: float) -> bool:
@@ -109,7 +115,9 @@ class Sender:
         def talk() -> None:
             command = call.by_digest() if self._knows(link, call) else call.by_text()
             link.post(command, partial(self._answered, node, number))
-            if link.waiting > MANY:
+            if link.unsent:  # more than the system takes over at once
+                link.settle(time.monotonic() + self._store.attempt)
+            elif link.waiting > MANY:
                 link.receive()
 
         self._guard(node, talk)
@@ -138,9 +146,12 @@ class Sender:
         return link
 
     def _answered(self, node: Node, number: int, reply: Any) -> None:
-        call = self._on_its_way[node].pop(number)
+        calls = self._on_its_way[node]
+        call = calls.pop(number)
         if isinstance(reply, ReplyError):
             self._carry(call)
+            for later in [other for other in calls.values() if other.keys[0] == call.keys[0]]:
+                self._carry(later)  # done already, perhaps, and yet to be done after it
 
     def _guard(self, node: Node, act: Callable[[], Any]) -> None:
         """Talk to a node; when the link breaks, what it has not answered is carried again."""
@@ -157,11 +168,17 @@ class Sender:
 
     def _carry(self, call: Call) -> None:
         self._courier.start()
+        self._carried[call.keys[0]] += 1
         self._courier.send(call, partial(self._told, call))
 
     # --- in the courier's thread --------------------------------------------------------------------
 
     def _told(self, call: Call, answer: Any) -> None:
+        key = call.keys[0]
+        with self._lock:
+            self._carried[key] -= 1
+            if not self._carried[key]:
+                del self._carried[key]
         if isinstance(answer, OmxError):
             self._lost(call, answer)
 
@@ -171,7 +188,8 @@ class Sender:
             for node, link in list(self._links.items()):
                 if link.waiting:
                     self._guard(node, link.receive)
-                if link.waiting and time.monotonic() - link.silent_since > SILENCE:
+                silent = link.waiting and time.monotonic() - link.silent_since > SILENCE
+                if silent and node in self._links:  # it may have been dropped for a broken link
                     logger.warning("%s has been silent for %d s; sending again", node, SILENCE)
                     self._drop(node)
             self._looking = False

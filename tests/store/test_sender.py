@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,7 +14,7 @@ from omx_tasks.broker.queues import Posting
 from omx_tasks.store.address import Node
 from omx_tasks.store.client import Store
 from omx_tasks.store.scripts import Call, Script, script
-from omx_tasks.store.sender import MANY, Sender
+from omx_tasks.store.sender import MANY, SILENCE, Sender
 from omx_tasks.store.topology import slot_of
 
 Until = Callable[..., None]
@@ -76,6 +78,61 @@ def test_what_a_broken_link_did_not_answer_is_sent_again(
         sender.send(_publish(queue, name))
     assert sender.flush(5)
     assert _waiting(store, queue) == 3
+
+
+def test_a_call_that_is_larger_than_what_the_system_takes_over_has_been_sent(
+    sender: Sender, store: Store, queue: str
+) -> None:
+    sender.send(queues.publish(queue, [Posting("large", "x" * 50_000_000)]))
+    assert not any(link.unsent for link in sender._links.values())
+    assert sender.flush(10)
+    assert _waiting(store, queue) == 1
+
+
+def test_what_is_carried_again_does_not_come_after_what_was_sent_later(
+    sender: Sender, store: Store, queue: str
+) -> None:
+    said = Script("said", f"return redis.call('SET', KEYS[1], ARGV[1]) -- {queue}", "0" * 40)
+    key = f"{{{queue}}}:said"
+    gate = threading.Event()
+    sender.send(_publish(queue, "1"))
+    assert sender.flush(5)
+    sender._courier.send(_publish(queue, "2"), lambda _: gate.wait(10) and None)
+    (link,) = sender._links.values()
+    link._socket.shutdown(2)  # type: ignore[union-attr]
+    sender.send(Call(said, (key,), ("started",)))
+    sender.send(Call(said, (key,), ("failed",)))
+    gate.set()
+    assert sender.flush(5)
+    assert store.command(key, "GET", key) == b"failed"
+
+
+def test_what_was_refused_does_not_come_after_what_was_not(
+    sender: Sender, store: Store, queue: str
+) -> None:
+    text = f"""
+        if redis.call('INCR', KEYS[2]) == 1 then return redis.error_reply('TRYAGAIN') end
+        return redis.call('SET', KEYS[1], ARGV[1]) -- {queue}"""
+    said, key = Script("said", text, "0" * 40), f"{{{queue}}}:said"
+    for word in ("started", "failed"):
+        sender.send(Call(said, (key, f"{key}:times"), (word,)))
+    assert sender.flush(5)
+    assert store.command(key, "GET", key) == b"failed"
+
+
+def test_a_link_that_breaks_after_a_long_silence_is_looked_at_once(
+    sender: Sender, store: Store, queue: str
+) -> None:
+    sender.send(_publish(queue, "1"))
+    assert sender.flush(5)
+    (link,) = sender._links.values()
+    link._socket.shutdown(2)  # type: ignore[union-attr]
+    link._expect(lambda _reply: None)
+    link.silent_since = time.monotonic() - SILENCE - 1
+    assert list(sender._look()) == []
+    sender.send(_publish(queue, "2"))
+    assert sender.flush(5)
+    assert _waiting(store, queue) == 2
 
 
 def test_a_call_for_the_wrong_node_finds_the_right_one(
