@@ -6,7 +6,7 @@
       └─────► somebody does?  ──► follows ──► woken: looks for its result, else waits again ──┘
 
 Each thread remembers which news it has seen, so that a result that comes between its look and its wait wakes
-it all the same. A task that this process calls is listened to before it is sent, so nobody need look whether its result
+it all the same; whoever listened for a moment wakes those who found it doing so. A task that this process calls is listened to before it is sent, so nobody need look whether its result
 is there already. After a fork, listener and locks are made anew by the first who asks or waits, and hear also
 what the parent waited for.
 """
@@ -49,6 +49,7 @@ class ResultConsumer(BaseResultConsumer):
         self._listener = Listener(self.backend.store, self._came)
         self._news = threading.Condition()
         self._count = 0
+        self._rounds = 0
         self._seen = threading.local()
 
     def start(self, initial_task_id: str, **_kwargs: Any) -> None:
@@ -74,24 +75,24 @@ class ResultConsumer(BaseResultConsumer):
         """Wait until any result came since this thread's last call, at most ``timeout`` seconds (None: one)."""
         deadline = time.monotonic() + (1.0 if timeout is None else timeout)
         while getattr(self._seen, "count", -1) == self._count:
-            left = deadline - time.monotonic()
+            left, rounds = deadline - time.monotonic(), self._rounds
             if left <= 0:
                 break
             if self._listener.listen(left):
                 self._wake_followers()
             else:
-                self._follow(left)
-                break
+                self._follow(left, rounds)
         self._seen.count = self._count
 
     def _wake_followers(self) -> None:
         with self._news:
+            self._rounds += 1
             self._news.notify_all()
 
-    def _follow(self, seconds: float) -> None:
-        """Wait until whoever listens has something to tell, or stops."""
+    def _follow(self, seconds: float, rounds: int) -> None:
+        """Wait until whoever listens has something to tell, or stops, which it may have done already."""
         with self._news:
-            if getattr(self._seen, "count", -1) == self._count:
+            if getattr(self._seen, "count", -1) == self._count and rounds == self._rounds:
                 self._news.wait(seconds)
 
     def expect(self, task_id: str) -> None:
@@ -110,6 +111,7 @@ class ResultConsumer(BaseResultConsumer):
         if key not in self._wanted:
             self._wanted.add(key)
             self._listener.want(key, about_to_be_called=about_to_be_called)
+            self._wake_followers()
 
     def cancel_for(self, task_id: str) -> None:
         """Stop hearing this task."""
@@ -161,9 +163,13 @@ class ResultConsumer(BaseResultConsumer):
             self.on_message = former
 
     def on_state_change(self, meta: dict[str, Any], message: Any) -> None:  # noqa: ARG002
-        """Hand a result to all who wait for it; a finished task needs no more listening."""
+        """Hand a result to all who wait for it, then to the callback of who wants to be told of each."""
+        self._hand_over(meta)
         if self.on_message:
             self.on_message(meta)
+
+    def _hand_over(self, meta: dict[str, Any]) -> None:
+        """Hand a result to all who wait for it; a finished task needs no more listening."""
         if meta["status"] not in states.READY_STATES:
             return
         task_id = meta["task_id"]
@@ -183,13 +189,17 @@ class ResultConsumer(BaseResultConsumer):
         self.cancel_for(task_id)
 
     def _came(self, key: str, value: bytes) -> None:
+        meta = None
         try:
-            self.on_state_change(self.backend.decode_result(value), None)
-        except Exception:  # one unreadable result must not end the thread that all others wait for
+            meta = self.backend.decode_result(value)
+            self._hand_over(meta)
+        except Exception:  # one unreadable result must not disturb who listens for all others
             logger.exception("the result %s could not be taken", key)
         with self._news:
             self._count += 1
             self._news.notify_all()
+        if meta is not None and self.on_message:
+            self.on_message(meta)
 
     def _key(self, task_id: str) -> str:
         return str(bytes_to_str(self.backend.get_key_for_task(task_id)))

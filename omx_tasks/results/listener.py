@@ -38,7 +38,8 @@ class Listener:
         self._changes: deque[tuple[str, bool]] = deque()
         self._called: dict[str, float] = {}
         self._later: deque[tuple[float, str]] = deque()
-        self._listening = threading.Lock()
+        #: Whoever listens; a callback may wait for another result meanwhile, in the same thread.
+        self._listening = threading.RLock()
         self._listened_at = 0.0
         self._links = Links(store, attended=self._attended, heard=came, dropped=_nothing)
 

@@ -289,6 +289,68 @@ def test_a_waiting_thread_takes_over_from_the_one_that_listened(
     assert got == [1, 2]
 
 
+def test_who_found_a_call_listening_listens_when_it_has_been_made(
+    app: Any, task_id: str, until: Until
+) -> None:
+    consumer = app.backend.result_consumer
+    listener = consumer._listener
+    consumer.consume_from(task_id)
+    until(lambda: listener.listen(0.01) and listener._links._confirmed)
+    for number in range(500_000):
+        listener.unwant(str(number))  # so that the next call takes its time
+
+    def wait() -> None:
+        for _ in range(2):  # the first is news to this thread
+            consumer.drain_events(timeout=30)
+
+    caller = threading.Thread(target=consumer.expect, args=(str(uuid.uuid4()),))
+    waiter = threading.Thread(target=wait)
+    caller.start()
+    until(lambda: len(listener._changes) < 500_000)
+    waiter.start()
+    caller.join(10)
+    app.backend.store_result(task_id, 1, states.SUCCESS)
+    waiter.join(10)
+    assert not waiter.is_alive()
+
+
+def _store_when_it_is_waited_for(app: Any, task_id: str, until: Until) -> None:
+    links = app.backend.result_consumer._listener._links
+    key = app.backend.get_key_for_task(task_id).decode()
+
+    def store() -> None:
+        until(lambda: key in links._confirmed)
+        app.backend.store_result(task_id, 1, states.SUCCESS)
+
+    threading.Thread(target=store).start()
+
+
+def test_a_callback_may_wait_for_another_result(app: Any, task_id: str, until: Until) -> None:
+    first, second = app.AsyncResult(task_id), app.AsyncResult(str(uuid.uuid4()))
+    got: list[Any] = []
+
+    def then(_result: Any) -> None:
+        _store_when_it_is_waited_for(app, second.id, until)
+        got.append(second.get(timeout=10))
+
+    first.then(then)
+    _store_when_it_is_waited_for(app, task_id, until)
+    assert first.get(timeout=20) == 1
+    assert got == [1]
+
+
+def test_a_callback_that_fails_keeps_nobody_waiting(app: Any, task_id: str, until: Until) -> None:
+    result = app.AsyncResult(task_id)
+
+    def fail(_meta: Any) -> None:
+        raise ValueError("of the callback")
+
+    _store_when_it_is_waited_for(app, task_id, until)
+    with pytest.raises(ValueError, match="of the callback"):
+        result.get(timeout=10, on_message=fail)
+    assert result.get(timeout=10) == 1
+
+
 def test_results_that_nobody_waits_for_are_taken_with_later_calls(app: Any, until: Until) -> None:
     names: list[str] = []
 
