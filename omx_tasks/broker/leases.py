@@ -12,7 +12,8 @@ import logging
 import threading
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from omx_tasks.broker import queues
@@ -49,7 +50,8 @@ class Leases:
         return f"<Leases held={len(self._held)} prefetch={self.prefetch_count}>"
 
     def __len__(self) -> int:
-        return len(self._held)
+        with self._lock:  # what is settled is the courier's matter by then
+            return len(self._held)
 
     # --- kombu's interface --------------------------------------------------------------------------
 
@@ -97,7 +99,13 @@ class Leases:
             self.give_back(tag)
         while messages:
             tag, message = messages.popitem()
-            weakref.finalize(message, self.give_back, tag).atexit = False
+            # A message may be forgotten in the middle of anything, also while this thread holds the lock.
+            forgotten = partial(self._forgotten, tag)
+            weakref.finalize(message, self.channel.courier.post, forgotten).atexit = False
+
+    def _forgotten(self, tag: str) -> Iterable[tuple[Call, Done | None]]:
+        self.give_back(tag)
+        return ()
 
     def restore_visible(self, *_args: Any, **_kwargs: Any) -> None:
         """Nothing to do: claims return what dead workers held."""
@@ -129,10 +137,9 @@ class Leases:
             self._messages.pop(tag, None)
             if place is None:
                 return
-            first = not self._acks
+            if not self._acks:
+                self.channel.courier.post(self._pending)
             self._acks[(outcome, place[0])].append(Held(tag, place[1]))
-        if first:
-            self.channel.courier.post(self._pending)
         self.channel.poller.capacity_freed(self.channel)
 
     def _pending(self) -> Iterator[tuple[Call, Done | None]]:

@@ -62,8 +62,9 @@ class Transport(virtual.Transport):
         self.broadcast_queues: dict[str, str] = {}
         self.lapsing_queues: set[str] = set()
         self._renewing = False
+        self._closed = False
         #: Leases of closed channels on whose messages somebody still works.
-        self._kept: list[Leases] = []
+        self._kept: set[Leases] = set()
 
     def driver_version(self) -> str:
         """Return the version of this package."""
@@ -86,6 +87,7 @@ class Transport(virtual.Transport):
     def _renewals(self) -> Any:
         for leases in [*(channel.qos for channel in self.channels), *self._kept]:
             yield from leases.renewals()
+        self._forget_the_done()
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ARG002
         """Let Celery's event loop drive the poller."""
@@ -98,7 +100,7 @@ class Transport(virtual.Transport):
     def close_channel(self, channel: Any) -> None:
         """Forget a channel, but not what somebody still works on."""
         if len(channel.qos):
-            self._kept.append(channel.qos)
+            self._kept.add(channel.qos)
         super().close_channel(channel)
 
     def close_connection(self, connection: Any) -> None:
@@ -108,13 +110,18 @@ class Transport(virtual.Transport):
         """
         super().close_connection(connection)
         self.poller.close()
-        self._kept = [leases for leases in self._kept if len(leases)]
-        if self._kept:
-            atexit.register(self._let_go)
-        else:
+        atexit.register(self._let_go)
+        self._closed = True
+        self._forget_the_done()
+
+    def _forget_the_done(self) -> None:
+        """Forget leases of closed channels when the last of their messages is done with, and so the connection."""
+        self._kept.difference_update([leases for leases in self._kept.copy() if not len(leases)])
+        if self._closed and not self._kept:
             self._let_go()
 
     def _let_go(self) -> None:
+        atexit.unregister(self._let_go)
         for leases in self._kept:
             leases.restore_unacked()
         self.courier.stop()

@@ -6,9 +6,9 @@
       └─────► somebody does?  ──► follows ──► woken: looks for its result, else waits again ──┘
 
 Each thread remembers which news it has seen, so that a result that comes between its look and its wait wakes
-it all the same; whoever listened for a moment wakes those who found it doing so. A task that this process calls is listened to before it is sent, so nobody need look whether its result
-is there already. After a fork, listener and locks are made anew by the first who asks or waits, and hear also
-what the parent waited for.
+it all the same; whoever listened for a moment wakes those who found it doing so. A task that this process calls is
+listened to before it is sent, so nobody need look whether its result is there already. After a fork, listener and
+locks are made anew by the first who asks or waits, and hear also what the parent waited for.
 """
 
 from __future__ import annotations

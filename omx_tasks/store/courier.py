@@ -116,12 +116,14 @@ class Courier:
         return empty.wait(timeout)
 
     def stop(self, timeout: float = 10.0) -> None:
-        """Make the last trips, then end the thread."""
+        """Make the last trips, then end the thread; from inside a parcel without waiting for that."""
         with self._lock:
             thread, self._thread = self._thread, None
-        if thread is not None and thread is not threading.current_thread():
-            self._hurry = True
-            self._parcels.put(None)
+        if thread is None:
+            return
+        self._hurry = True
+        self._parcels.put(None)
+        if thread is not threading.current_thread():
             thread.join(timeout)
 
     def _run(self) -> None:

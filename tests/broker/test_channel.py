@@ -225,6 +225,58 @@ def test_closing_a_connection_gives_back_what_it_holds_at_once(
     assert sum(_stats(store, queue).waiting) == 3
 
 
+def test_a_closed_connection_ends_with_the_last_message_that_somebody_worked_on(
+    connect: Connect, store: Store, queue: str, until: Until
+) -> None:
+    connection = connect(lease=300)
+    Producer(connect()).publish("x", routing_key=queue)
+    got, _ = _consume(connection, Queue(queue))
+    _collect(connection, 1)
+    transport = connection.transport
+    connection.release()
+    assert transport.courier.running
+    got[0].ack()
+    until(lambda: not transport.courier.running)
+    until(lambda: _stats(store, queue).counters.get("acked") == 1)
+
+
+def test_a_connection_forgets_its_closed_channels(
+    connect: Connect, store: Store, queue: str, until: Until
+) -> None:
+    connection = connect(lease=300)
+    Producer(connect()).publish("x", routing_key=queue)
+    channel = connection.channel()
+    Queue(queue)(channel).declare()
+    message = channel.basic_get(queue)
+    channel.close()
+    assert connection.transport._kept
+    message.ack()
+    until(lambda: not connection.transport._kept)
+    until(lambda: _stats(store, queue).counters.get("acked") == 1)
+
+
+def test_a_message_of_a_closed_channel_may_be_forgotten_at_any_moment(
+    connect: Connect, store: Store, queue: str, until: Until
+) -> None:
+    """The interpreter's cleaner comes unasked, also to a thread that is busy with the channel's leases."""
+    Producer(connect()).publish("x", routing_key=queue)
+    channel = connect(lease=60_000).channel()
+    Queue(queue)(channel).declare()
+    messages = [channel.basic_get(queue)]
+    leases = channel.qos
+    channel.close()
+
+    def forget() -> None:
+        with leases._lock:
+            messages.clear()
+
+    forgetful = threading.Thread(target=forget, daemon=True)
+    forgetful.start()
+    forgetful.join(5)
+    assert not forgetful.is_alive()
+    until(lambda: sum(_stats(store, queue).waiting) == 1)
+
+
 def test_what_a_cancelled_claim_gets_is_given_back_when_the_connection_closes(
     connect: Connect, store: Store, queue: str
 ) -> None:
