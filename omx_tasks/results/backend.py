@@ -17,7 +17,8 @@ sets. Ordinary chords are those of the `ChordBackend`.
 
 The result of a task that was acknowledged before it ran (Celery's default) is on its way when the task ends, and
 confirmed a moment later: the worker does not wait for that, and the death of the worker does not undo it. Where more
-hangs on the result (the ack of a late-acknowledged task, the count of a chord's part) it is confirmed first.
+hangs on the result (the ack of a late-acknowledged task, the count of a chord's part, what is called when the task
+fails) it is confirmed first.
 """
 
 from __future__ import annotations
@@ -156,7 +157,9 @@ class Backend(ChordBackend, AsyncBackendMixin):
 
     def _hangs_on(self, request: Any) -> bool:
         """Whether more follows from this task's result than that somebody reads it."""
-        if request is None or request.is_eager or request.chord or request.called_directly:
+        if request is None or request.is_eager or request.called_directly:
+            return True
+        if request.chord or request.errbacks:
             return True
         task = self.app.tasks.get(request.task)
         return task is None or bool(task.acks_late)

@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 from celery import states
 from celery._state import _task_stack
+from celery.app.task import Context
 from celery.backends.base import BaseKeyValueStoreBackend
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult, GroupResult, ResultSet, denied_join_result
@@ -100,6 +101,25 @@ def test_a_forgotten_result_is_gone(app: Any, task_id: str) -> None:
     app.backend.store_result(task_id, 1, states.SUCCESS)
     app.AsyncResult(task_id).forget()
     assert app.AsyncResult(task_id).state == "PENDING"
+
+
+def _nothing() -> None:
+    return None
+
+
+def test_a_failure_is_stored_before_its_errbacks_are_published(app: Any, task_id: str) -> None:
+    """They read it; a node that hesitates must not let them be faster."""
+    app.task(_nothing, name="fails")
+    backend, seen = app.backend, []
+    key = backend.get_key_for_task(task_id).decode()
+    backend.store_result(task_id, None, states.STARTED)
+    request = Context(
+        id=task_id, task="fails", errbacks=[app.signature("handles")], called_directly=False
+    )
+    backend._call_task_errbacks = lambda *_: seen.append(backend.get_state(task_id))
+    backend.store.command(key, "CLIENT", "PAUSE", 300, "WRITE")
+    backend.mark_as_failure(task_id, ValueError("no"), request=request)
+    assert seen == [states.FAILURE]
 
 
 def test_a_success_is_not_overwritten(app: Any, task_id: str) -> None:
