@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 from omx_tasks.errors import ConfigurationError, OmxError
@@ -24,11 +25,12 @@ class Connector:
 
     ``arrived(node, link)`` is called in this thread; ``link`` is None when the node could not be reached,
     after a pause that doubles from 0.05 to 1 s, so that whoever asks again at once does no harm.
+    The thread keeps nobody alive: it must be stopped also by who is dropped.
     """
 
     def __init__(self, store: Store, arrived: Callable[[Node | None, Link | None], None]) -> None:
         self._store = store
-        self._arrived = arrived
+        self._arrived = weakref.WeakMethod(arrived)
         self._wanted: queue.SimpleQueue[Node | str | None] = queue.SimpleQueue()
         self._pauses: dict[Node | None, float] = {}
         self._complaint = ""
@@ -66,10 +68,10 @@ class Connector:
             self._complain(error)
             self._pause(node)
             self._refresh()
-            self._arrived(node, None)
+            self._hand_over(node, None)
         else:
             self._pauses.pop(node, None)
-            self._arrived(node, link)
+            self._hand_over(node, link)
 
     def _refresh(self) -> None:
         time.sleep(FIRST_PAUSE)  # a table that is asked for again and again is not settled yet
@@ -79,7 +81,11 @@ class Connector:
         except OmxError as error:
             self._complain(error)
             self._pause(None)
-        self._arrived(None, None)
+        self._hand_over(None, None)
+
+    def _hand_over(self, node: Node | None, link: Link | None) -> None:
+        if arrived := self._arrived():
+            arrived(node, link)
 
     def _complain(self, error: Exception) -> None:
         """Log what somebody must mend; other trouble passes. The same thing is said once."""

@@ -294,6 +294,10 @@ class Links:
         if self._hub is not None:
             self._hub.remove(link.descriptor)
 
+    def __del__(self) -> None:
+        """Close with the last reference, as a link does."""
+        self.close()
+
     def close(self) -> None:
         """Close every link and stop connecting."""
         self._closed = True

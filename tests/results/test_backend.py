@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -20,6 +22,9 @@ from celery.result import AsyncResult, GroupResult, ResultSet, denied_join_resul
 
 from omx_tasks.graph.marker import MARKER
 from omx_tasks.results.backend import Backend
+from omx_tasks.results.listener import Listener
+from omx_tasks.store.client import Store
+from omx_tasks.store.link import Link
 
 Until = Callable[..., None]
 
@@ -423,6 +428,26 @@ def test_a_forked_process_waits_for_what_its_parent_called(
     assert os.read(reading, 100) == b"for the child"
     os.close(reading)
     os.waitpid(child, 0)
+
+
+def _links_of_a_listener(store: Store, until: Until) -> list[weakref.ref[Link]]:
+    listener = Listener(store, lambda _key, _value: None)
+    listener.want("never")
+    until(lambda: listener.listen(0.01) and listener._links._confirmed)
+    return [weakref.ref(link) for link in listener._links._links.values()]
+
+
+def test_a_listener_that_is_dropped_leaves_no_thread_and_no_link(
+    store: Store, until: Until
+) -> None:
+    """Celery drops a backend together with its app, without a word."""
+    before = set(threading.enumerate())
+    links = _links_of_a_listener(store, until)
+    (thread,) = set(threading.enumerate()) - before
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert not any(link() for link in links)
 
 
 def test_a_listener_goes_on_after_its_connections_are_killed(
