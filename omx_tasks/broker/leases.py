@@ -160,7 +160,9 @@ class Leases:
             for tag, (queue, token) in self._held.items():
                 by_queue[queue].append(Held(tag, token))
         for queue, held in by_queue.items():
-            yield queues.renew(queue, held, lease=self.channel.lease), self._renewed
+            for first in range(0, len(held), MOST):
+                part = held[first : first + MOST]
+                yield queues.renew(queue, part, lease=self.channel.lease), self._renewed
 
     def _renewed(self, answer: Any) -> None:
         if isinstance(answer, OmxError):
