@@ -65,6 +65,7 @@ def configuration() -> dict[str, Any]:
             "lease": round(given.lease * 1000),
             "most_deliveries": given.most_deliveries,
             "aging": round(given.aging * 1000),
+            "batch": given.batch,
             "timeout": given.request_timeout,
         },
         "result_backend_transport_options": {"timeout": given.request_timeout},

@@ -37,6 +37,11 @@ class Settings(BaseSettings):
         None, description="The MCP server file; default: .mcp.json, then mcp.json, in this folder"
     )
     slots: int = Field(32, ge=1, le=10_000, description="Operations that one agent runs at once")
+    batch: int = Field(
+        0,
+        ge=0,
+        description="Messages that an agent takes, begins, ends and acks together at most; 0: all there are",
+    )
     lease: float = Field(
         30.0, ge=1.0, description="How long a claimed message is an agent's; renewed while it works"
     )

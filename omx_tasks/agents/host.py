@@ -59,7 +59,7 @@ class Host:
         self.capabilities = Capabilities(servers.servers)
         self._store = store
         self._courier = Courier(store, name="runner")
-        self._wire = Wire(store, self._courier)
+        self._wire = Wire(store, self._courier, batch=settings.batch)
         self._servers = servers
         configs = _cached(servers.servers) if settings.cache else servers.servers
         self._slots = slots

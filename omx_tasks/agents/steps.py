@@ -37,6 +37,7 @@ class _Gathered(Generic[_Step]):
         self._call = call
         self._waiting: dict[str, list[tuple[_Step, Done]]] = defaultdict(list)
         self._under_way = 0
+        self._most = min(MOST, wire.batch or MOST)
 
     def add(self, run_id: str, step: _Step, done: Done) -> None:
         """Take a step along with the next call."""
@@ -47,8 +48,8 @@ class _Gathered(Generic[_Step]):
     def _leave(self) -> None:
         waiting, self._waiting = self._waiting, defaultdict(list)
         for run_id, steps in waiting.items():
-            for begin in range(0, len(steps), MOST):
-                part = steps[begin : begin + MOST]
+            for begin in range(0, len(steps), self._most):
+                part = steps[begin : begin + self._most]
                 self._under_way += 1
                 readers = [done for _, done in part]
                 call = self._call(run_id, [step for step, _ in part])

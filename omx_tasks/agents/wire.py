@@ -36,7 +36,9 @@ logger = logging.getLogger(__name__)
 class Wire:
     """Lives on one loop: `open`, `send` and `close` are called there, as is each ``done``."""
 
-    def __init__(self, store: Store, courier: Courier) -> None:
+    def __init__(self, store: Store, courier: Courier, *, batch: int = 0) -> None:
+        #: Steps that one script of this agent takes at most; 0: as many as there are.
+        self.batch = batch
         self._courier = courier
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_its_way: dict[Link, dict[int, tuple[Call, Done]]] = {}

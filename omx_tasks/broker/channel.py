@@ -60,8 +60,10 @@ class Channel(virtual.Channel):
     most_deliveries = 20
     #: Milliseconds of waiting after which P3 gets one message of eight before P0 to P2 are done; 0: never.
     aging = 60_000
+    #: Messages that one claim takes, and one ack settles, at most; 0: as many as there are.
+    batch = 0
     from_transport_options = (
-        *virtual.Channel.from_transport_options, "lease", "most_deliveries", "aging",
+        *virtual.Channel.from_transport_options, "lease", "most_deliveries", "aging", "batch",
     )  # fmt: skip
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:

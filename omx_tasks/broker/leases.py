@@ -120,7 +120,7 @@ class Leases:
 
     def is_roomy(self, room: int) -> bool:
         """Whether so much room is worth a claim of its own, although one was just made."""
-        return room * 2 >= self.prefetch_count
+        return room * 2 >= self.prefetch_count or room >= self.channel.batch > 0
 
     def hold(self, queue: str, held: Held) -> None:
         """Note that a claim got a message."""
@@ -145,9 +145,10 @@ class Leases:
     def _pending(self) -> Iterator[tuple[Call, Done | None]]:
         with self._lock:
             acks, self._acks = self._acks, defaultdict(list)
+        most = min(MOST, self.channel.batch or MOST)
         for (outcome, queue), all_held in acks.items():
-            for first in range(0, len(all_held), MOST):
-                held = all_held[first : first + MOST]
+            for first in range(0, len(all_held), most):
+                held = all_held[first : first + most]
                 if outcome in ("released", "unbegun"):
                     yield queues.release(queue, held, unbegun=outcome == "unbegun"), _report
                 else:

@@ -240,6 +240,7 @@ class Poller:
             if link is not None:
                 channel.claimed_at = now
                 share = -(-room // (len(group) - position))
+                share = min(share, channel.batch or share)
                 room -= self._ask(consumption, link, share)
                 bell = keys.bell(consumption.queue)
                 self._consumptions[bell] = self._consumptions.pop(bell)

@@ -27,6 +27,8 @@ DOCUMENT = StoredPlan.of(compile_plan(GRAPH), {}).document().encode()
 class Answers:
     """In the wire's place: answers each script with what the test says, in a later round of the loop."""
 
+    batch = 0
+
     def __init__(self) -> None:
         self.by_script: dict[str, Any] = {
             "read_plan_1": DOCUMENT,

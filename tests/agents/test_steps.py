@@ -28,8 +28,8 @@ COUNT = MOST + 10
 class CountingWire(Wire):
     """Keeps the names of the scripts that were called."""
 
-    def __init__(self, store: Store, courier: Courier) -> None:
-        super().__init__(store, courier)
+    def __init__(self, store: Store, courier: Courier, batch: int) -> None:
+        super().__init__(store, courier, batch=batch)
         self.called: list[str] = []
 
     def send(self, call: Call, done: Done) -> None:
@@ -40,11 +40,11 @@ class CountingWire(Wire):
 class Bench:
     """Steps on a loop of their own."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, batch: int) -> None:
         self.loop = LoopThread()
         self.loop.start()
         self.courier = Courier(store).start()
-        self.wire = CountingWire(store, self.courier)
+        self.wire = CountingWire(store, self.courier, batch)
         self.loop.run(self.wire.open(), timeout=5)
         self.steps = Steps("agent", self.wire)
 
@@ -61,8 +61,14 @@ class Bench:
 
 
 @pytest.fixture
-def bench(store: Store) -> Iterator[Bench]:
-    bench = Bench(store)
+def batch() -> int:
+    """As many steps in one script as there are."""
+    return 0
+
+
+@pytest.fixture
+def bench(store: Store, batch: int) -> Iterator[Bench]:
+    bench = Bench(store, batch)
     yield bench
     bench.stop()
 
@@ -118,6 +124,21 @@ def test_what_comes_while_enough_is_under_way_gathers_for_the_next_answer(
     bench.together(one_by_one)
     until(lambda: len(told) == 20)
     assert bench.wire.called.count("start_1") <= 20 // ENOUGH
+
+
+@pytest.mark.parametrize("batch", [3])
+def test_no_more_steps_go_together_than_the_agent_may_take(
+    bench: Bench, run_id: str, until: Until
+) -> None:
+    told = list[Any]()
+
+    def begin() -> None:
+        for number in range(7):
+            bench.steps.start(run_id, Beginning(f"o{number}", "token"), told.append)
+
+    bench.together(begin)
+    until(lambda: len(told) == 7)
+    assert bench.wire.called == ["start_1"] * 3
 
 
 def test_one_who_cannot_take_his_answer_does_not_cost_the_others(

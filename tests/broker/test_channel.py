@@ -670,3 +670,26 @@ def test_a_message_that_cannot_be_read_ends_among_the_dead_and_stops_nobody(
 
     until(all_settled)
     assert [message.payload for message in got] == ["readable"]
+
+
+def test_a_claim_takes_no_more_than_a_batch_and_the_next_one_follows_at_once(
+    connect: Connect, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for a whole batch is worth a claim, however much room there is beside it."""
+    monkeypatch.setattr("omx_tasks.broker.poller.GATHERING", 3600.0)
+    asked = list[int]()
+    claim = queues.claim
+
+    def noting(queue: str, token: str, *, most: int, **others: Any) -> Any:
+        asked.append(most)
+        return claim(queue, token, most=most, **others)
+
+    monkeypatch.setattr("omx_tasks.broker.poller.queues.claim", noting)
+    connection = connect(batch=3)
+    producer = Producer(connection)
+    for number in range(9):
+        producer.publish(number, routing_key=queue)
+    got, _ = _consume(connection, Queue(queue), prefetch_count=9)
+    _collect(connection, 3)
+    assert [message.payload for message in got] == list(range(9))
+    assert asked == [3, 3, 3]
