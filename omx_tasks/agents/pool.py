@@ -30,6 +30,7 @@ from celery.concurrency.base import BasePool, apply_target
 from celery.exceptions import Reject
 from celery.worker import state
 
+from omx_tasks.agents import collector
 from omx_tasks.agents.host import Host
 from omx_tasks.agents.runner import Work
 from omx_tasks.agents.threads import Threads
@@ -94,6 +95,7 @@ class TaskPool(BasePool):
         _, node = self.options["initargs"]
         host = TaskPool.make_host(node, self.limit)
         host.start()
+        collector.settle()
         TaskPool.host = host
 
     def on_apply(
