@@ -14,6 +14,8 @@ from omx_tasks.store.client import Store
 
 #: Seconds that one request waits for news.
 BLOCK = 1.0
+#: How late news may be for others to come along, as a share of the time that passed, and in seconds at most.
+LATE, LATEST = 0.01, 0.02
 
 
 class Progress(NamedTuple):
@@ -49,7 +51,8 @@ def follow(store: Store, run_id: str, *, timeout: float | None = None) -> Iterat
     Raises `NotFoundError` where there is no such run.
     """
     stream, last = keys.stream(run_id), "0"
-    deadline = None if timeout is None else time.monotonic() + timeout
+    began = time.monotonic()
+    deadline = None if timeout is None else began + timeout
     if not store.command(stream, "EXISTS", stream):
         raise NotFoundError(
             f"there is no run {run_id!r} (any more): `omx runs` lists those there are"
@@ -67,6 +70,8 @@ def follow(store: Store, run_id: str, *, timeout: float | None = None) -> Iterat
             yield change
             if not change.operation and change.state != "running":
                 return
+        if entries:
+            time.sleep(min(LATEST, (time.monotonic() - began) * LATE))
 
 
 def change_of(entry: str, fields: list[bytes]) -> Change:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from driven import Drive, operation
@@ -57,6 +58,30 @@ def test_following_ends_after_its_time_even_when_the_run_does_not(
 ) -> None:
     run = drive(operation("a"))
     assert [change.state for change in follow(store, run.id, timeout=0.05)] == ["running"]
+
+
+def test_who_followed_for_a_while_reads_many_changes_at_once(
+    drive: Drive, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omx_tasks.runs.follow.LATE", 1000.0)
+    monkeypatch.setattr("omx_tasks.runs.follow.LATEST", 0.5)
+    names = [f"o{number}" for number in range(20)]
+    run = drive(*(operation(name) for name in names))
+    reads = list[Any]()
+    command = store.command
+
+    def counting(key: str, name: str, *arguments: Any) -> Any:
+        reads.append(name)
+        return command(key, name, *arguments)
+
+    monkeypatch.setattr(store, "command", counting)
+    changes = follow(store, run.id, timeout=10)
+    assert next(changes).state == "running"
+    doing = threading.Thread(target=lambda: [run.do(name) for name in names])
+    doing.start()
+    assert len(list(changes)) == 2 * len(names) + 1
+    doing.join()
+    assert reads.count("XREAD") < len(names)
 
 
 def test_following_no_run_says_so(store: Store) -> None:
