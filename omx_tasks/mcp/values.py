@@ -54,7 +54,7 @@ def raw(items: Sequence[BaseModel]) -> list[dict[str, Any]]:
 def parsed(text: str) -> Any:
     """Return ``text`` read as JSON, or None where it is not JSON, NaN and infinity included."""
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        return _JSON.decode(text)
     except (ValueError, RecursionError):
         return None
 
@@ -72,3 +72,6 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{digits} is too large for a number")
     return number
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)

@@ -9,9 +9,14 @@ local REMAINING, OUTBOX, STREAM = KEYS[9], KEYS[10], KEYS[11]
 
 local OVER = {succeeded = true, failed = true, unknown = true, skipped = true, cancelled = true}
 
+-- The time stands still while a script runs.
+local asked_time = nil
 local function seconds()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) + tonumber(time[2]) / 1000000
+  if not asked_time then
+    local time = redis.call('TIME')
+    asked_time = tonumber(time[1]) + tonumber(time[2]) / 1000000
+  end
+  return asked_time
 end
 
 local function tell(operation, state, record)
