@@ -132,7 +132,7 @@ class Bench:
         got: dict[str, float] = {}
         for kind in ("results", "plain"):
             queue = self._queue(f"{pool}-{kind}")
-            drained = loads.drain(self.side, worker, self._tally, queue, self.size.messages)
+            drained = loads.drain(self.side, [worker], self._tally, queue, self.size.messages)
             got[f"{pool}_{kind}"] = drained.rate
             if pool == "prefork":
                 got[f"parent_cpu_{kind}"] = drained.cpu * 1e6
@@ -142,7 +142,7 @@ class Bench:
         """Have an agent work off operations that do nothing; returns how many a second."""
         queue = loads.submit_operations(self.side, f"{self._prefix}-{kind}", self.size.messages)
         with self._agent(kind, stateless=stateless) as agent:
-            return loads.drain(self.side, agent, self._tally, queue, self.size.messages).rate
+            return loads.drain(self.side, [agent], self._tally, queue, self.size.messages).rate
 
     def _look(self, worker: Worker) -> dict[str, float]:
         """Measure what needs a worker that is otherwise at rest, beginning with a fresh one."""
@@ -171,7 +171,7 @@ class Bench:
         """Count what a worker asks of the servers for each task, while it works a queue off."""
         count, queue = self.size.watched, self._queue("watched")
         with counting_requests(self.side) as seen:
-            loads.drain(self.side, worker, self._tally, queue, count)
+            loads.drain(self.side, [worker], self._tally, queue, count)
             time.sleep(loads.SETTLE)
         return sum(seen[address] for address in addresses_of(worker)) / count
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -104,21 +104,26 @@ def _rate(count: int, load: Callable[[], Any]) -> float:
 
 @dataclass(frozen=True)
 class Drained:
-    """How a queue was worked off: tasks a second, and the parent's processor seconds for each task."""
+    """How a queue was worked off: tasks a second, and the parents' processor seconds for each task."""
 
     rate: float
     cpu: float
 
 
-def drain(side: Side, worker: Worker, tally: Tally, queue: str, count: int) -> Drained:
-    """Have a worker take on a queue that holds ``count`` messages, and measure until it is empty."""
+def drain(side: Side, workers: Sequence[Worker], tally: Tally, queue: str, count: int) -> Drained:
+    """Have workers take on a queue that holds ``count`` messages, and measure until it is empty."""
     before = tally.total
-    consume(side, worker, queue)
+    for worker in workers:
+        consume(side, worker, queue)
     _wait_for(tally, before + max(1, round(count * RUN_UP)))
-    first, began, cpu = tally.total, time.perf_counter(), worker.cpu_seconds()
+    first, began, cpu = tally.total, time.perf_counter(), _cpu_seconds(workers)
     _wait_for(tally, before + count)
     tasks, seconds = before + count - first, time.perf_counter() - began
-    return Drained(tasks / seconds, (worker.cpu_seconds() - cpu) / tasks)
+    return Drained(tasks / seconds, (_cpu_seconds(workers) - cpu) / tasks)
+
+
+def _cpu_seconds(workers: Sequence[Worker]) -> float:
+    return sum(worker.cpu_seconds() for worker in workers)
 
 
 def consume(side: Side, worker: Worker, *queues: str) -> None:

@@ -13,8 +13,14 @@ from rich.text import Text
 from omx_tasks.bench.broker import QUICK, Comparison, Size, compare
 from omx_tasks.bench.figures import MEASURES, Figure
 from omx_tasks.bench.graphs import AGENTS, GOAL, RECORDED, SLOTS, GraphFigure, Measured, measure
+from omx_tasks.bench.operations import QUICK as QUICK_OPERATIONS
+from omx_tasks.bench.operations import Measured as MeasuredOperations
+from omx_tasks.bench.operations import Size as OperationsSize
+from omx_tasks.bench.operations import measure as measure_operations
+from omx_tasks.bench.place import Row
 from omx_tasks.bench.submit import Sample
 from omx_tasks.bench.submit import measure as measure_submit
+from omx_tasks.bench.ways import Compared
 from omx_tasks.bench.workflows import read_folder
 from omx_tasks.cli.output import print_json, print_table, results, say
 from omx_tasks.errors import ConfigurationError
@@ -124,6 +130,56 @@ def _graph_row(figure: GraphFigure) -> list[str | Text]:
         cells += [f"{seconds:.2f} s", f"{seconds / figure.ideal:.2f}x"]
     cells[4] = Text(f"{figure.ratio:.2f}x", "green" if GOAL.met(figure.ratio) else "red")
     return cells
+
+
+@bench.command()
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Repetitions.")
+@click.option("--quick", is_flag=True, help="One small round: shows that it works, says little.")
+@click.option("--json", "as_json", is_flag=True, help="One line with one object.")
+def operations(rounds: int, quick: bool, as_json: bool) -> None:
+    """Measure what an operation costs beside its call.
+
+    The same calls run directly, as operations, as operations one at a time, and with stock Celery;
+    then operations without a call, hops from one to the next, and many calls at once.
+    """
+    size = QUICK_OPERATIONS if quick else OperationsSize(rounds=rounds)
+    outcome = measure_operations(size, say)
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        results().print(table_of_ways(outcome.compared), table_of_rows(outcome))
+
+
+def table_of_ways(compared: Compared) -> Table:
+    """Return the ways to make the same calls: times for all of them, the rest for one."""
+    title = f"{compared.calls:,} calls, medians of {len(compared.rounds)} rounds"
+    table = Table(title=title, caption="overhead and processor time of each part: µs a call")
+    parts = ("agent", "server", "redis", "producer")
+    table.add_column("", no_wrap=True)
+    for title in ("s", "calls/s", "overhead", *parts):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name in compared.rounds[0]:
+        way = compared.median(name)
+        each = (compared.overhead(name), *(way.used[part] for part in parts))
+        shown = (f"{seconds * 1e6:,.0f}" for seconds in each)
+        table.add_row(name, f"{way.seconds:.2f}", f"{compared.calls / way.seconds:,.0f}", *shown)
+    return table
+
+
+def table_of_rows(outcome: MeasuredOperations) -> Table:
+    """Return the figures, goals beside them."""
+    table = Table(caption=f"{outcome.seconds:.0f} s")
+    table.add_column("", no_wrap=True)
+    for title in ("", "", "goal"):
+        table.add_column(title, justify="left" if not title else "right", no_wrap=True)
+    for row in outcome.rows:
+        color = {True: "green", False: "red", None: "default"}[row.met]
+        table.add_row(row.title, f"[{color}]{_number(row.value)}[/]", row.unit, _goal(row))
+    return table
+
+
+def _goal(row: Row) -> str:
+    return "" if row.goal is None else f"{row.goal.sign} {row.goal.bound:g}"
 
 
 def table_of(outcome: Comparison) -> Table:
