@@ -67,8 +67,12 @@ def configuration() -> dict[str, Any]:
             "aging": round(given.aging * 1000),
             "batch": given.batch,
             "timeout": given.request_timeout,
+            **given.promise.options(),
         },
-        "result_backend_transport_options": {"timeout": given.request_timeout},
+        "result_backend_transport_options": {
+            "timeout": given.request_timeout,
+            **given.promise.options(),
+        },
         "broker_connection_retry_on_startup": True,
         "result_expires": given.result_expires,
         "task_serializer": "json",

@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from omx_tasks.durability import Durability, Promise, WithoutReplica
 from omx_tasks.errors import ConfigurationError, did_you_mean
 
 PREFIX = "OMX_"
@@ -56,6 +57,14 @@ class Settings(BaseSettings):
     request_timeout: float = Field(
         30.0, gt=0, description="How long one request to the cluster may take"
     )
+    durability: Durability = Field(
+        Durability.REPLICA,
+        description="What an acknowledged write outlives: memory, replica (any one machine) or fsync",
+    )
+    without_replica: WithoutReplica = Field(
+        WithoutReplica.ACCEPT,
+        description="Writes to a shard that has no replica now: accept, or refuse until it has one",
+    )
     server_start_timeout: float = Field(
         20.0, gt=0, description="How long an MCP server may take to start and shake hands"
     )
@@ -92,6 +101,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take what `load` was given, and nothing from this process's environment behind its back."""
         return (init_settings,)
+
+    @property
+    def promise(self) -> Promise:
+        """What is promised of a write that is acknowledged."""
+        return Promise(self.durability, self.without_replica)
 
     @property
     def results(self) -> str | None:

@@ -65,7 +65,7 @@ def publish(queue: str, postings: Iterable[Posting]) -> Call:
     arguments: list[Any] = []
     for posting in postings:
         arguments += (posting.id, int(posting.priority), posting.rank, posting.delay, posting.body)
-    return Call(script("publish_1"), keys.queue_keys(queue), arguments)
+    return Call(script("publish_1"), keys.queue_keys(queue), arguments, durable=True)
 
 
 def keep(queue: str, posting: Posting, token: str, *, lease: int) -> Call:

@@ -2,6 +2,10 @@
 
 Importing this module makes the scheme known to kombu in this process (`register`). A process that has only
 Celery and this package says ``broker_transport = "omx_tasks.broker.transport:Transport"`` instead.
+
+Of the transport options, ``durability`` (``replica`` without it, or ``memory``, ``fsync``) says what a published
+message outlives before publishing returns, and ``without_replica`` (``accept`` or ``refuse``) what happens where
+a shard has no replica; see ``omx_tasks.durability``.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from omx_tasks.broker.bindings import Bindings
 from omx_tasks.broker.channel import Channel
 from omx_tasks.broker.leases import Leases
 from omx_tasks.broker.poller import Poller
+from omx_tasks.durability import Promise
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.store.address import Address
 from omx_tasks.store.client import Store, StoreError
@@ -55,7 +60,8 @@ class Transport(virtual.Transport):
                 "broker_use_ssl is not used: write redisclusters:// in broker_url"
             )
         address = Address.parse(url, options)
-        self.store = Store(address, timeout=float(options.get("timeout", 30.0)))
+        timeout = float(options.get("timeout", 30.0))
+        self.store = Store(address, timeout=timeout, promise=Promise.of(options))
         self.courier = Courier(self.store, name="acks", interval=ACKS)
         self.poller = Poller(self.store, self._deliver)
         self.bindings = Bindings(self.store)

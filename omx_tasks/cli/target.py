@@ -66,7 +66,7 @@ def store_for_run(mcp_config: str | None) -> Iterator[Store]:
         system = LocalSystem(Home(folder), servers, os.environ, say=say, grace=SHORT_GRACE)
         try:
             system.start()
-            yield Store(system.url, timeout=settings.current().request_timeout)
+            yield Store.configured(system.url, settings.current())
         finally:
             say("taking the system down again")
             system.stop()
@@ -80,7 +80,7 @@ def warn_of_broken(store: Store, needed: frozenset[str] = frozenset()) -> None:
 
 
 def _reached(url: str) -> Store:
-    store = Store(url, timeout=settings.current().request_timeout)
+    store = Store.configured(url, settings.current())
     store.ping(REACH)
     return store
 

@@ -7,8 +7,8 @@ With Celery's ``result_compression`` (``gzip``, ``bzip2`` …) the values of suc
 are not small, and only of successes: so the script knows one without reading it. Every process reads both forms,
 whatever its own setting is. A result that is too large even so makes its task fail with a `ResultTooLargeError`.
 
-``result_backend_transport_options`` holds the `Limits` and, if they are not in the URL, the options of the address
-(``store/options.py``).
+``result_backend_transport_options`` holds the `Limits`, ``durability`` and ``without_replica`` (``durability.py``)
+and, if they are not in the URL, the options of the address (``store/options.py``).
 
 The backend is also where an operation of a graph is finished whose task did not come to its own end in one of Celery's
 pools (prefork, threads, solo): it was revoked, or its worker died. The operation's message carries a marker as its
@@ -34,6 +34,7 @@ from celery.backends.base import COMPRESSED_PAYLOAD_MAGIC, compress_payload
 from celery.exceptions import BackendStoreError
 from kombu.utils.encoding import bytes_to_str, ensure_bytes
 
+from omx_tasks.durability import Promise
 from omx_tasks.errors import OmxError, UnavailableError
 from omx_tasks.graph.marker import MARKER
 from omx_tasks.results.chord_backend import ChordBackend, life
@@ -70,7 +71,8 @@ class Backend(ChordBackend, AsyncBackendMixin):
         options = self.app.conf.result_backend_transport_options
         self.address = Address.parse(url or "", options)
         self.limits = Limits.of(options)
-        self.store = Store(self.address, timeout=self.limits.timeout)
+        promise = Promise.of(options)
+        self.store = Store(self.address, timeout=self.limits.timeout, promise=promise)
         self._sender = Sender(self.store, self._lost)
         failures = app.conf.result_failure_expires
         self.failure_expires = (
@@ -138,7 +140,7 @@ class Backend(ChordBackend, AsyncBackendMixin):
         if too_large := self.limits.too_large(value):
             raise too_large
         arguments = (value, int(expires or 0), int(keep_success), COMPRESSED_PAYLOAD_MAGIC)
-        call = Call(script("tell_1"), (name, name), arguments)
+        call = Call(script("tell_1"), (name, name), arguments, durable=True)
         if not confirm:
             self._sender.send(call)
             return

@@ -33,17 +33,17 @@ class Count:
 
 def begin(chord: str, run: str, *, keep: float | None) -> Call:
     """Begin a run of a chord, which is forgotten after ``keep`` seconds (None or 0: never)."""
-    return Call(script("chord_begin_1"), (chord,), (run, int(keep or 0)))
+    return Call(script("chord_begin_1"), (chord,), (run, int(keep or 0)), durable=True)
 
 
 def add(chord: str, part: str, result: Any) -> Call:
     """Add a part, with its result as a tuple."""
-    return Call(script("chord_add_1"), (chord,), (part, json.dumps(result)))
+    return Call(script("chord_add_1"), (chord,), (part, json.dumps(result)), durable=True)
 
 
 def count(chord: str, part: str, index: int | None) -> Call:
     """Count a part that returned, of this place in the header; read the answer with `counted`."""
-    return Call(script("chord_1"), (chord,), (part, index or 0))
+    return Call(script("chord_1"), (chord,), (part, index or 0), durable=True)
 
 
 def counted(answer: Sequence[Any]) -> Count:
@@ -56,4 +56,4 @@ def counted(answer: Sequence[Any]) -> Count:
 
 def over(chord: str) -> Call:
     """Say that a chord's body was published."""
-    return Call(script("chord_over_1"), (chord,), (REMEMBERED,))
+    return Call(script("chord_over_1"), (chord,), (REMEMBERED,), durable=True)

@@ -73,6 +73,7 @@ def prepare(run_id: str, plan: Plan) -> list[Call]:
             script("prepare_1"),
             keys.run_keys(run_id),
             (STILLBORN, *_links(plan, first, first + PREPARED)),
+            durable=True,
         )
         for first in range(0, len(plan.steps) - PREPARED, PREPARED)
     ]
@@ -89,7 +90,7 @@ def submit(run_id: str, plan: Plan, stored: StoredPlan, *, keep: float, prepared
         *plan.roots,
     )
     links = _links(plan, prepared * PREPARED, len(plan.steps))
-    return Call(script("submit_1"), keys.run_keys(run_id), (*head, *links))
+    return Call(script("submit_1"), keys.run_keys(run_id), (*head, *links), durable=True)
 
 
 def read_plan(run_id: str) -> Call:
@@ -142,7 +143,7 @@ def finish(run_id: str, endings: Iterable[Ending]) -> Call:
     for operation, outcome, goes_on in endings:
         record, output = outcome.record(), outcome.output
         arguments += (operation, outcome.state, int(goes_on), record, output, int(outcome.shared))
-    return Call(script("finish_1"), keys.run_keys(run_id), arguments)
+    return Call(script("finish_1"), keys.run_keys(run_id), arguments, durable=True)
 
 
 def expand(
@@ -151,12 +152,12 @@ def expand(
     """Give a foreach its items from number ``first`` on, ``most`` of them; answers the ids that are ready."""
     texts = [json.dumps(item) for item in items[first : first + most]]
     arguments = (operation, len(items), first, *texts)
-    return Call(script("expand_1"), keys.run_keys(run_id), arguments)
+    return Call(script("expand_1"), keys.run_keys(run_id), arguments, durable=True)
 
 
 def cancel(run_id: str) -> Call:
     """End a run; answers its state, or an empty text when there is none of that id."""
-    return Call(script("cancel_1"), keys.run_keys(run_id))
+    return Call(script("cancel_1"), keys.run_keys(run_id), durable=True)
 
 
 def overdue(run_id: str, *, age: float, most: int = 1000) -> Call:

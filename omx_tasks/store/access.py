@@ -13,10 +13,13 @@ from __future__ import annotations
 KEYS = ("~omx:*", "~celery-task-meta-*", "~celery-taskset-meta-*", "~chord-unlock-*")
 CHANNELS = tuple("&" + pattern[1:] for pattern in KEYS)
 CONNECTION = ("+ping", "+time", "+asking", "+cluster|slots")
+DURABILITY = ("+wait", "+role")
+#: What the durability ``fsync`` needs in addition; Redis 7.0 does not know the word.
+FSYNC = ("+waitaof",)
 SCRIPTS = ("+eval", "+evalsha", "+pubsub|shardnumsub", "+spublish", "+ssubscribe", "+sunsubscribe")
 DATA = ("+@string", "+@hash", "+@set", "+@sortedset", "+@stream")
 KEYSPACE = ("+del", "+exists", "+expire", "+pexpire", "+persist")
-RULE = (*KEYS, *CHANNELS, "-@all", *CONNECTION, *SCRIPTS, *DATA, *KEYSPACE)
+RULE = (*KEYS, *CHANNELS, "-@all", *CONNECTION, *DURABILITY, *SCRIPTS, *DATA, *KEYSPACE)
 
 
 def refusal(code: str, username: str | None) -> str | None:

@@ -6,6 +6,9 @@ sent again, with the slot table learned anew, until ``timeout`` seconds are over
 so everything that is sent here must come to the same when it does; the scripts are written that way.
 
 Requests for several nodes are under way at once: a node that hangs costs one attempt, not the others' answers.
+
+A durable call (`Call.durable`) is done when its write was confirmed as the store's `Durability` says, by one ``WAIT``
+for all that went to a node together. Until then it counts as not answered, and is sent again.
 """
 
 from __future__ import annotations
@@ -17,12 +20,16 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
+from omx_tasks.durability import SAFE, Durability, Promise
 from omx_tasks.errors import ConfigurationError, OmxError, UnavailableError
+from omx_tasks.settings import Settings
 from omx_tasks.store.address import Address, Node
+from omx_tasks.store.confirmer import PROBE, Confirmer, refuse
 from omx_tasks.store.link import Command, Link, LinkError, ReplyError
 from omx_tasks.store.requests import Request
 from omx_tasks.store.scripts import Call
 from omx_tasks.store.topology import Topology
+from omx_tasks.store.trip import Trip
 
 _PAUSE = (0.0, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 
@@ -35,19 +42,31 @@ class Store:
     """Thread-safe, fork-safe access to one cluster.
 
     ``timeout`` is how many seconds one request may take over all its tries; ``attempt`` how many
-    one try may, so that a hung master costs one attempt and not the whole timeout.
+    one try may, so that a hung master costs one attempt and not the whole timeout; ``promise``, when a durable
+    call counts as done.
     """
 
     def __init__(
-        self, address: Address | str, *, timeout: float = 30.0, attempt: float = 5.0
+        self,
+        address: Address | str,
+        *,
+        timeout: float = 30.0,
+        attempt: float = 5.0,
+        promise: Promise = SAFE,
     ) -> None:
         self.address = Address.parse(address) if isinstance(address, str) else address
         self.timeout = timeout
         self.attempt = attempt
         self.topology = Topology(self.address)
+        self.confirmer = Confirmer(promise)
         self._links: dict[Node, deque[Link]] = defaultdict(deque)
         self._pid = os.getpid()
         self._lock = threading.Lock()
+
+    @classmethod
+    def configured(cls, url: str, given: Settings) -> Store:
+        """Return a store of the cluster at ``url`` as the settings want it."""
+        return cls(url, timeout=given.request_timeout, promise=given.promise)
 
     def __repr__(self) -> str:
         return f"<Store {self.address}>"
@@ -75,9 +94,24 @@ class Store:
         return [_raised(reply) for reply in self._carry(requests, timeout)]
 
     def ping(self, timeout: float) -> None:
-        """Make sure that the cluster can be reached within ``timeout`` seconds."""
+        """Make sure that the cluster can be reached within ``timeout`` seconds, and can do what it is to do.
+
+        Raises `UnavailableError`, or `ConfigurationError` where it does not let us in or has no ``WAITAOF``.
+        """
         self._notice_fork()
         self.topology.refresh(timeout)
+        if self.confirmer.durability is Durability.FSYNC:
+            self._probe(time.monotonic() + timeout)
+
+    def _probe(self, deadline: float) -> None:
+        try:
+            link = self.take(self.topology.masters[0], deadline)
+            (answer,) = link.ask([PROBE], deadline)
+        except LinkError as error:
+            raise UnavailableError(str(error)) from error
+        self.give(link)
+        if isinstance(answer, ReplyError):
+            refuse(answer)
 
     def _carry(self, requests: list[Request], timeout: float | None) -> list[Any]:
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
@@ -140,33 +174,29 @@ class Store:
     def _exchange(self, groups: dict[Node, list[Request]], deadline: float) -> str | None:
         """Send to every node, then collect from every node."""
         reason = None
-        under_way: list[tuple[Link, list[Request], list[Any]]] = []
+        under_way: list[tuple[Link, Trip]] = []
         for node, group in groups.items():
             try:
                 link = self.take(node, deadline)
-                replies = link.send([c for request in group for c in request.commands()])
+                trip = Trip(link, group, self.confirmer)
             except (LinkError, ConfigurationError) as error:
                 reason = str(error)
                 self._forget(node)
             else:
-                under_way.append((link, group, replies))
-        for link, group, replies in under_way:
+                under_way.append((link, trip))
+        for link, trip in under_way:
+            confirmed = False
             try:
-                link.collect(replies, sum(len(r.commands()) for r in group), deadline)
+                confirmed = trip.collect(deadline)
             except LinkError as error:
                 reason = str(error)
                 self._forget(link.node)
             else:
                 self.give(link)
-            self._settle(group, replies)
+                reason = reason if confirmed else self.confirmer.why_not(link.node)
+            finally:
+                trip.settle(self.topology, confirmed)
         return reason
-
-    def _settle(self, group: list[Request], replies: list[Any]) -> None:
-        answers = iter(replies)
-        for request in group:
-            got = [answer for _, answer in zip(request.commands(), answers, strict=False)]
-            if len(got) == len(request.commands()):
-                request.settle(got[-1], self.topology)
 
     def _refresh(self, deadline: float) -> str | None:
         """Learn the slot table anew; return the reason where that was not possible."""
@@ -199,6 +229,7 @@ class Store:
             links = self._links.pop(node, deque())
         for link in links:
             link.close()
+        self.confirmer.forget(node)
 
     def _notice_fork(self) -> None:
         """In a forked process, drop the parent's links; their sockets belong to it."""

@@ -45,11 +45,18 @@ class Request:
         """Return what goes over the wire."""
         return (("ASKING",), self.command) if self.asking else (self.command,)
 
-    def settle(self, reply: Any, topology: Topology) -> None:
+    @property
+    def durable(self) -> bool:
+        """Whether the write has to be confirmed before this is done."""
+        return self.call is not None and self.call.durable
+
+    def settle(self, reply: Any, topology: Topology, *, confirmed: bool = True) -> None:
         """Take an answer: the request is done, or prepared for its next try."""
         self.reply, self.asking = reply, None
         if not isinstance(reply, ReplyError):
-            self.done = True
+            self.done = confirmed or not self.durable
+            if not self.done:
+                self.reply = None
         elif reply.code == "NOSCRIPT" and self.call is not None:
             self.command = self.call.by_text()
         elif reply.code == "MOVED":

@@ -30,11 +30,16 @@ class Script:
 
 @dataclass(frozen=True)
 class Call:
-    """A script with the keys and arguments of one call; the first key decides the node."""
+    """A script with the keys and arguments of one call; the first key decides the node.
+
+    ``durable``: the answer counts only when the write outlives its master, as the store's `Durability` says. Such a
+    script writes something on each run (see ``confirmer.py``).
+    """
 
     script: Script
     keys: Sequence[str]
     arguments: Sequence[Any] = ()
+    durable: bool = False
 
     def __post_init__(self) -> None:
         if not self.keys:

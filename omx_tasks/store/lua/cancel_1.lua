@@ -3,7 +3,11 @@
 -- Returns the run's state now, or '' when there is no such run. Run twice: the second changes nothing.
 --@include run_keys
 local state = redis.call('HGET', RUN, 'state')
-if state ~= 'running' then return state or '' end
+if not state then return '' end
+if state ~= 'running' then
+  write_again()
+  return state
+end
 redis.call('HSET', RUN, 'state', 'cancelled', 'finished', string.format('%.6f', seconds()))
 redis.call('DEL', OUTBOX)
 tell('', 'cancelled', '')

@@ -5,12 +5,16 @@
 -- Returns the part's number (0 when the chord is over) and the chord's size (0 while it is not known); with the last
 -- part also what was added, and all parts with their places. Run twice: the same.
 local chord = KEYS[1]
-if redis.call('HEXISTS', chord, 'over') == 1 then return {0, 0, {}, {}} end
+if redis.call('HEXISTS', chord, 'over') == 1 then
+  redis.call('HSET', chord, 'over', 1)  -- a write, so that it can be confirmed again; below, too
+  return {0, 0, {}, {}}
+end
 local number = redis.call('HGET', chord, 'part:' .. ARGV[1])
 if not number then
   number = redis.call('HINCRBY', chord, 'parts', 1)
-  redis.call('HSET', chord, 'part:' .. ARGV[1], number, 'index:' .. ARGV[1], ARGV[2])
+  redis.call('HSET', chord, 'index:' .. ARGV[1], ARGV[2])
 end
+redis.call('HSET', chord, 'part:' .. ARGV[1], number)
 number = tonumber(number)
 local size = tonumber(redis.call('HGET', chord, 'size') or 0)
 local more = tonumber(redis.call('HGET', chord, 'more') or 0)

@@ -6,7 +6,10 @@
 --@include run_keys
 local operation, total, first = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local count = #ARGV - 3
-if is_over(operation) then return still_waiting(successors_of(operation)) end
+if is_over(operation) then
+  write_again()
+  return still_waiting(successors_of(operation))
+end
 if redis.call('HGET', RUN, 'state') ~= 'running' then return {} end
 if total == 0 then
   redis.call('HSET', ITEMS, operation, 0)
@@ -15,6 +18,8 @@ end
 if redis.call('HSETNX', ITEMS, operation, total) == 1 then
   redis.call('HSET', REMAINING, operation, total)
   tell(operation, 'running', tostring(total))
+else
+  write_again()
 end
 local created, ids = seconds() * 1000, {}
 for index = 1, count do

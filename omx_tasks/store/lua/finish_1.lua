@@ -9,7 +9,10 @@ local exists = redis.call('EXISTS', RUN) == 1
 local function finish(operation, state, goes_on, record, output, shared)
   if not exists then return {} end
   local parent = string.match(operation, '^([^%[]+)%[')
-  if is_over(operation) then return still_waiting(successors_of(parent or operation)) end
+  if is_over(operation) then
+    write_again()
+    return still_waiting(successors_of(parent or operation))
+  end
   redis.call('HSET', RECORDS, operation, record)
   if output ~= '' then redis.call('HSET', OUTPUTS, operation, output) end
   if shared then redis.call('HINCRBY', RUN, 'shared', 1) end

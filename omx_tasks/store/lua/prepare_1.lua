@@ -3,7 +3,10 @@
 -- successors (JSON) for each.
 -- Returns 1, or 0 when the run was submitted already. Run twice: the same.
 --@include run_keys
-if redis.call('EXISTS', RUN) == 1 then return 0 end
+if redis.call('EXISTS', RUN) == 1 then
+  write_again()
+  return 0
+end
 write_links(2)
 for _, key in ipairs({WAITS, SUCCESSORS}) do redis.call('EXPIRE', key, ARGV[1]) end
 return 1

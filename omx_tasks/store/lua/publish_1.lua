@@ -1,7 +1,7 @@
 -- Store messages and ring the queue's bell if it was empty.
 -- KEYS: the queue's. ARGV: per message, of which there are at most 1000: id, priority (0-3), rank (ms), delay (ms), body.
 -- Returns {stored, known}: a message whose id is stored, or was acknowledged lately, is known and not stored again.
--- Run twice: the second run finds every id known.
+-- Run twice: the second run finds every id known; it writes a number as it is, so that it can be confirmed, too.
 -- However many they are, a handful of commands stores them: some for each one would cost twice as much.
 --@include queue_keys
 local now = now_ms()
@@ -41,6 +41,8 @@ if #new > 0 then
   end
   redis.call('HINCRBY', META, 'published', #new)
   if was_empty then redis.call('SPUBLISH', BELL, #new) end
+else
+  redis.call('HSET', META, 'seq', redis.call('HGET', META, 'seq') or 0)
 end
 touch()
 return {#new, #ids - #new}

@@ -42,6 +42,11 @@ local function write_links(first)
   end
 end
 
+-- A step was asked for again: something is written as it is, so that the answer can be confirmed as the first one.
+local function write_again()
+  redis.call('HSET', RUN, 'state', redis.call('HGET', RUN, 'state'))
+end
+
 local function is_running(operation)
   return redis.call('HGET', STATES, operation) == 'running'
 end

@@ -3,7 +3,10 @@
 -- the roots, then operation, waits, successors (JSON) for each that was not prepared.
 -- Returns what is ready and not begun. Run twice: the second changes nothing.
 --@include run_keys
-if redis.call('EXISTS', RUN) == 1 then return still_waiting(redis.call('ZRANGE', OUTBOX, 0, -1)) end
+if redis.call('EXISTS', RUN) == 1 then
+  write_again()
+  return still_waiting(redis.call('ZRANGE', OUTBOX, 0, -1))
+end
 local total, roots = tonumber(ARGV[3]), tonumber(ARGV[5])
 local created, ready = seconds(), {}
 redis.call('HSET', RUN, 'name', ARGV[1], 'state', 'running', 'created', string.format('%.6f', created),

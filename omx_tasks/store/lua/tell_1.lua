@@ -10,7 +10,10 @@ end
 
 if ARGV[3] == '1' then
   local stored = redis.call('GET', KEYS[1])
-  if stored and is_success(stored) then return 0 end
+  if stored and is_success(stored) then
+    redis.call('SET', KEYS[1], stored, 'KEEPTTL')  -- so that its storing can be confirmed again
+    return 0
+  end
 end
 if tonumber(ARGV[2]) > 0 then
   redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])

@@ -1,0 +1,39 @@
+"""Which shards could lose something: those without a replica."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from omx_tasks.store.address import Node
+from omx_tasks.store.client import Store
+from omx_tasks.store.confirmer import ROLE
+from omx_tasks.store.link import LinkError
+
+
+class Shards(NamedTuple):
+    """How many shards serve slots, and how many of them have no replica now (or no master that answers)."""
+
+    alone: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.alone} of {self.total} shards without replica; confirmed by the master alone"
+
+
+def count(store: Store) -> Shards:
+    """Ask every master for its replicas."""
+    store.ping(store.attempt)
+    masters = store.topology.masters
+    deadline = time.monotonic() + store.attempt
+    return Shards(sum(not _followed(store, node, deadline) for node in masters), len(masters))
+
+
+def _followed(store: Store, node: Node, deadline: float) -> bool:
+    try:
+        link = store.take(node, deadline)
+        (answer,) = link.ask([ROLE], deadline)
+    except LinkError:
+        return False
+    store.give(link)
+    return isinstance(answer, list) and answer[0] == b"master" and bool(answer[2])
