@@ -8,6 +8,9 @@ courier costs two changes of threads for each trip, which is more than the trip 
       └──► no link (yet) ──────────────────────────────┴──► the courier's matter ──► answered, on the loop
 
 So the courier, which waits, tries again and gives up in the end, has what goes wrong and nothing else.
+
+Durable calls have links of their own: while a node waits for its replica (one ``WAIT`` for all that left together), it
+does nothing else for that link. What comes meanwhile is confirmed together, next.
 """
 
 from __future__ import annotations
@@ -15,12 +18,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from omx_tasks.errors import ConfigurationError
 from omx_tasks.store.client import Store
 from omx_tasks.store.courier import Courier
-from omx_tasks.store.link import Link, ReplyError
+from omx_tasks.store.link import Command, Link, ReplyError
 from omx_tasks.store.links import Links
 from omx_tasks.store.scripts import Call
 from omx_tasks.store.topology import slot_of
@@ -33,6 +38,15 @@ ROUND = 0.5
 logger = logging.getLogger(__name__)
 
 
+@dataclass(slots=True, eq=False)
+class _Errand:
+    """A call on its way; a durable one has its reply before that is confirmed."""
+
+    call: Call
+    done: Done
+    reply: Any = None
+
+
 class Wire:
     """Lives on one loop: `open`, `send` and `close` are called there, as is each ``done``."""
 
@@ -41,20 +55,25 @@ class Wire:
         self.batch = batch
         self._courier = courier
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._on_its_way: dict[Link, dict[int, tuple[Call, Done]]] = {}
+        self._confirmer = store.confirmer
+        self._on_its_way: dict[Link, dict[int, _Errand]] = {}
         self._number = 0
         self._full: set[Link] = set()
+        self._unconfirmed: set[Link] = set()
         self._round: asyncio.TimerHandle | None = None
-        self._links = Links(store, attended=_ignore, heard=_ignore, dropped=self._dropped)
+        self._links, self._durable_links = (
+            Links(store, attended=_ignore, heard=_ignore, dropped=self._dropped) for _ in range(2)
+        )
 
     def __repr__(self) -> str:
         waiting = sum(len(calls) for calls in self._on_its_way.values())
-        return f"<Wire {self._links} on_its_way={waiting}>"
+        return f"<Wire {self._links} {self._durable_links} on_its_way={waiting}>"
 
     async def open(self) -> None:
         """Begin to use this loop."""
         self._loop = asyncio.get_running_loop()
-        self._links.register(_Hub(self._loop, self._links.upkeep))
+        for links in (self._links, self._durable_links):
+            links.register(_Hub(self._loop, links.upkeep))
         self._look()
 
     async def close(self) -> None:
@@ -63,24 +82,30 @@ class Wire:
             self._round.cancel()
         for link in list(self._on_its_way):
             self._dropped(link)
-        self._links.close()
+        for links in (self._links, self._durable_links):
+            links.close()
         self._loop = None
 
     def send(self, call: Call, done: Done) -> None:
         """Make a call; ``done`` gets its answer, or an `OmxError`."""
         slot = slot_of(call.keys[0])
-        link = self._links.of(slot)
+        durable = call.durable and self._confirmer.active
+        links = self._durable_links if durable else self._links
+        link = links.of(slot)
         if link is None:
-            self._links.open(slot)
+            links.open(slot)
             self._carry(call, done)
             return
         self._number += 1
         number = self._number
-        self._on_its_way.setdefault(link, {})[number] = (call, done)
+        self._on_its_way.setdefault(link, {})[number] = _Errand(call, done)
         if not self._full and self._loop is not None:
             self._loop.call_soon(self._flush)
         self._full.add(link)
-        link.put(call.by_digest(), partial(self._answered, link, number))
+        answered = self._stored if durable else self._answered
+        link.put(call.by_digest(), partial(answered, link, number))
+        if durable:
+            self._unconfirmed.add(link)
 
     def soon(self, act: Callable[[], None]) -> None:
         """Do something at the end of this round of the loop."""
@@ -90,21 +115,52 @@ class Wire:
     def _flush(self) -> None:
         full, self._full = self._full, set()
         for link in full:
-            self._links.guard(link, link.flush)
+            if link in self._unconfirmed:
+                self._confirm(link, self._number, self._confirmer.command(link.node))
+                self._durable_links.guard(link, link.flush)
+            else:
+                self._links.guard(link, link.flush)
+        self._unconfirmed.clear()
 
     def _answered(self, link: Link, number: int, reply: Any) -> None:
-        call, done = self._on_its_way[link].pop(number)
+        errand = self._on_its_way[link].pop(number)
         if isinstance(reply, ReplyError):
-            self._carry(call, done)
-            return
+            self._carry(errand.call, errand.done)
+        else:
+            _tell(errand.done, reply)
+
+    def _stored(self, link: Link, number: int, reply: Any) -> None:
+        """A durable call is answered; whether that holds is the matter of the confirmation."""
+        if isinstance(reply, ReplyError):
+            self._answered(link, number, reply)
+        else:
+            self._on_its_way[link][number].reply = reply
+
+    def _confirm(self, link: Link, last: int, command: Command) -> None:
+        """Ask whether all durable calls up to the number ``last`` outlive the node."""
+        link.put(command, partial(self._judge, link, last, command))
+
+    def _judge(self, link: Link, last: int, asked: Command, reply: Any) -> None:
         try:
-            done(reply)
-        except Exception:  # one sender's fault must not keep the answers of the others
-            logger.exception("an answer could not be told")
+            verdict = self._confirmer.judge(link.node, asked, reply)
+        except ConfigurationError:
+            verdict = False  # the courier meets the same, and tells
+        if not isinstance(verdict, bool):
+            self._confirm(link, last, verdict)
+            self._durable_links.guard(link, link.flush)
+            return
+        under_way = self._on_its_way[link]
+        for number in [number for number in under_way if number <= last]:
+            errand = under_way.pop(number)
+            if verdict:
+                _tell(errand.done, errand.reply)
+            else:
+                self._carry(errand.call, errand.done)
 
     def _dropped(self, link: Link) -> None:
-        for call, done in self._on_its_way.pop(link, {}).values():
-            self._carry(call, done)
+        self._confirmer.forget(link.node)
+        for errand in self._on_its_way.pop(link, {}).values():
+            self._carry(errand.call, errand.done)
 
     def _carry(self, call: Call, done: Done) -> None:
         self._courier.send(call, partial(self._carried, done))
@@ -120,8 +176,18 @@ class Wire:
     def _look(self) -> None:
         self._links.open_all()
         self._links.upkeep()
+        if self._confirmer.active:
+            self._durable_links.open_all()
+            self._durable_links.upkeep()
         assert self._loop is not None
         self._round = self._loop.call_later(ROUND, self._look)
+
+
+def _tell(done: Done, reply: Any) -> None:
+    try:
+        done(reply)
+    except Exception:  # one sender's fault must not keep the answers of the others
+        logger.exception("an answer could not be told")
 
 
 class _Hub:

@@ -27,4 +27,4 @@ def broker_url() -> str:
 
 def make_store() -> Store:
     """Return a client of the cluster."""
-    return Store(broker_url(), timeout=settings.current().request_timeout)
+    return Store.configured(broker_url(), settings.current())

@@ -11,6 +11,7 @@ from omx_tasks.broker import queues
 from omx_tasks.broker.queues import Posting
 from omx_tasks.errors import OmxError
 from omx_tasks.mcp.loop import LoopThread
+from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 from omx_tasks.store.courier import Courier
 from omx_tasks.store.scripts import Call
@@ -44,12 +45,15 @@ class Bench:
         self.threads.add(threading.current_thread().name)
         self.answers.append(answer)
 
-    def warm_up(self, call: Call, until: Until) -> None:
-        """Make calls until one goes over the wire's own link."""
+    def warm_up(self, queue: str, until: Until) -> None:
+        """Make calls until the wire has links of its own to a queue's node, also for durable calls."""
+        slot = slot_of(keys.meta(queue))
+        calls = (queues.stats(queue), _publish(queue, "warm"))
+        every = (self.wire._links, self.wire._durable_links)
 
         def went() -> bool:
-            self.send(call)
-            return bool(self.on_loop(lambda: self.wire._on_its_way))
+            self.send(*calls)
+            return all(self.on_loop(links.of, slot) for links in every)
 
         until(went)
         self.settle(until)
@@ -77,7 +81,7 @@ def _publish(queue: str, name: str) -> Call:
 
 
 def test_calls_are_answered_on_the_loop_in_order(bench: Bench, queue: str, until: Until) -> None:
-    bench.warm_up(queues.stats(queue), until)
+    bench.warm_up(queue, until)
     bench.send(*(_publish(queue, name) for name in ("a", "b", "a")))
     until(lambda: len(bench.answers) == 3)
     assert bench.answers == [[1, 0], [1, 0], [0, 1]]
@@ -93,24 +97,24 @@ def test_before_there_is_a_link_the_courier_carries(bench: Bench, queue: str, un
 def test_what_a_broken_link_did_not_answer_is_carried_again(
     bench: Bench, queue: str, until: Until
 ) -> None:
-    bench.warm_up(queues.stats(queue), until)
+    bench.warm_up(queue, until)
 
     def send_and_break() -> None:
         for name in ("a", "b"):
             bench.wire.send(_publish(queue, name), bench._take)
-        for link in bench.wire._links._links.values():
+        for link in bench.wire._durable_links._links.values():
             link._socket.shutdown(2)  # type: ignore[union-attr]
 
     bench.on_loop(send_and_break)
     until(lambda: len(bench.answers) == 2)
     assert bench.answers == [[1, 0], [1, 0]]
-    bench.warm_up(queues.stats(queue), until)  # there is a link again
+    bench.warm_up(queue, until)  # there is a link again
 
 
 def test_a_call_for_the_wrong_node_finds_the_right_one(
     bench: Bench, store: Store, queue: str, until: Until
 ) -> None:
-    bench.warm_up(queues.stats(queue), until)
+    bench.warm_up(queue, until)
     slot = slot_of(f"{{{queue}}}")
     owners = {store.topology.owner(s) for s in range(0, 16384, 512)}
     wrong = next(node for node in owners if node and node != store.topology.owner(slot))
@@ -129,7 +133,7 @@ def test_a_refusal_is_an_answer(bench: Bench, queue: str, until: Until) -> None:
 def test_a_fault_in_one_answer_does_not_keep_the_others(
     bench: Bench, queue: str, until: Until
 ) -> None:
-    bench.warm_up(queues.stats(queue), until)
+    bench.warm_up(queue, until)
 
     def fail(_answer: Any) -> None:
         raise ValueError("a fault")
