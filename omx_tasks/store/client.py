@@ -118,9 +118,10 @@ class Store:
         reason: str | None = None
         todo, attempt = requests, 0
         while todo:
-            if attempt and time.monotonic() >= deadline:
+            pause = _PAUSE[min(attempt, len(_PAUSE) - 1)]
+            if attempt and time.monotonic() + pause >= deadline:
                 raise self.unconfirmed(reason)
-            if pause := _PAUSE[min(attempt, len(_PAUSE) - 1)]:
+            if pause:
                 time.sleep(pause)
             reason = self._try(todo, deadline) or reason
             todo = [request for request in todo if not request.done]
@@ -189,7 +190,7 @@ class Store:
             try:
                 confirmed = trip.collect(deadline)
             except LinkError as error:
-                reason = str(error)
+                reason = self.confirmer.why_not(link.node) if trip.answered else str(error)
                 self._forget(link.node)
             else:
                 self.give(link)

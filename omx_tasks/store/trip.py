@@ -32,6 +32,11 @@ class Trip:
             verdict = self._confirmer.judge(self._link.node, verdict, answer)
         return verdict
 
+    @property
+    def answered(self) -> bool:
+        """Whether all that is missing is the confirmation."""
+        return len(self._replies) >= len(self._commands)
+
     def settle(self, topology: Topology, confirmed: bool) -> None:
         """Tell each request the answer that it got."""
         answers = iter(self._replies)

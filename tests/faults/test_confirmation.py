@@ -1,0 +1,221 @@
+"""A durable call is done when a replica has it, and a shard without one is told of and not waited for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from shard import Shard, ask, stalled, tell, wait_until
+
+from omx_tasks.broker import queues
+from omx_tasks.broker.queues import Posting
+from omx_tasks.cluster.embedded import EmbeddedCluster
+from omx_tasks.durability import Durability, Promise, WithoutReplica
+from omx_tasks.errors import ConfigurationError, UnavailableError
+from omx_tasks.graph.model import Graph, Operation
+from omx_tasks.graph.plan import compile_plan
+from omx_tasks.graph.stored import StoredPlan
+from omx_tasks.results import joins
+from omx_tasks.results.joins import Ending, Outcome
+from omx_tasks.store import shards
+from omx_tasks.store.client import Store
+from omx_tasks.store.confirmer import REPLICA_MS
+from omx_tasks.store.scripts import Call, script
+
+DEBIAN = shutil.which("redis-server")
+MakeStore = Callable[..., Store]
+
+
+@pytest.fixture
+def make_store(cluster_url: str) -> Iterator[MakeStore]:
+    made: list[Store] = []
+
+    def make(
+        durability: str = "replica", without_replica: str = "accept", timeout: float = 10.0
+    ) -> Store:
+        promise = Promise(Durability(durability), WithoutReplica(without_replica))
+        made.append(Store(cluster_url, timeout=timeout, promise=promise))
+        return made[-1]
+
+    yield make
+    for store in made:
+        store.close()
+
+
+@pytest.fixture
+def shard(cluster: EmbeddedCluster, queue: str) -> Shard:
+    return Shard(cluster, queue)
+
+
+def _publish(queue: str, name: str = "a") -> Call:
+    return queues.publish(queue, [Posting(name, "x")])
+
+
+def test_what_no_replica_has_is_not_acknowledged_and_may_be_stored(
+    make_store: MakeStore, shard: Shard, queue: str
+) -> None:
+    store = make_store(timeout=0.2)
+    store.run(_publish(queue, "before"))
+    with stalled(shard.replica), pytest.raises(UnavailableError) as caught:
+        store.run(_publish(queue))
+    assert "may have been stored" in str(caught.value)
+    assert f"no replica of 127.0.0.1:{shard.master.port}" in str(caught.value)
+    assert sum(queues.read_stats(store.run(queues.stats(queue))).waiting) == 2
+
+
+def test_the_same_call_is_sent_again_until_a_replica_has_it(
+    make_store: MakeStore, shard: Shard, queue: str
+) -> None:
+    store = make_store()
+    with stalled(shard.replica), pytest.raises(UnavailableError):
+        store.run(_publish(queue), timeout=0.2)
+    assert store.run(_publish(queue)) == [0, 1]
+
+
+def test_memory_waits_for_no_replica(make_store: MakeStore, shard: Shard, queue: str) -> None:
+    with stalled(shard.replica):
+        assert make_store("memory", timeout=0.2).run(_publish(queue)) == [1, 0]
+
+
+def _durable_calls(name: str) -> dict[str, Call]:
+    """Every durable call, in the slot of the run ``name``."""
+    operations = [
+        Operation(id="a", server="s", tool="t"),
+        Operation(id="b", server="s", tool="t", foreach="${a.structured}"),
+        Operation(id="none", server="s", tool="t", foreach="${a.structured}"),
+    ]
+    plan = compile_plan(Graph(name="g", operations=operations))
+    outcome = Outcome("succeeded", 1, "agent", 1.0, 2.0, None, json.dumps({"structured": [1]}))
+    success = json.dumps({"status": "SUCCESS"})
+    result, chord = (f"celery-task-meta-{{run:{name}}}{end}" for end in ("", ":chord"))
+    return {
+        "submit": joins.submit(name, plan, StoredPlan.of(plan, {}), keep=60),
+        "finish": joins.finish(name, [Ending("a", outcome, False)]),
+        "expand": joins.expand(name, "b", [1, 2]),
+        "expand to nothing": joins.expand(name, "none", []),
+        "publish": _publish(f"run:{name}"),
+        "tell": Call(script("tell_1"), (result, result), (success, 60, 1, "none"), durable=True),
+        "tell for ever": Call(
+            script("tell_1"), (result, result), (success, 0, 1, "-"), durable=True
+        ),
+        "part": Call(script("chord_1"), (chord,), ("part",), durable=True),
+        "over": Call(script("chord_over_1"), (chord,), (60,), durable=True),
+        "late part": Call(script("chord_1"), (chord,), ("part",), durable=True),
+    }
+
+
+def test_a_repeated_call_over_a_new_connection_is_confirmed_as_the_first_would_be(
+    make_store: MakeStore, cluster: EmbeddedCluster, queue: str
+) -> None:
+    """It finds its work done, but not by a replica: servers count from what a connection wrote."""
+    calls, shard = _durable_calls(queue), Shard(cluster, f"run:{queue}")
+    _each(make_store(), calls)
+    with stalled(shard.replica):
+        assert [
+            name for name in calls if _is_confirmed(make_store(timeout=0.05), calls[name])
+        ] == []
+    cancel = joins.cancel(queue)
+    make_store().run(cancel)
+    with stalled(shard.replica):
+        assert not _is_confirmed(make_store(timeout=0.05), cancel)
+
+
+def _each(store: Store, calls: dict[str, Call]) -> None:
+    for call in calls.values():
+        store.run(call)
+
+
+def _is_confirmed(store: Store, call: Call) -> bool:
+    try:
+        store.run(call)
+    except UnavailableError:
+        return False
+    return True
+
+
+@pytest.fixture
+def lonely(cluster: EmbeddedCluster, shard: Shard) -> Iterator[Shard]:
+    """A shard whose replica follows another master for a while."""
+    tell(shard.replica, "CLUSTER", "REPLICATE", shard.other_master().id)
+    wait_until(lambda: not ask(shard.master, "ROLE")[2])
+    yield shard
+    tell(shard.replica, "CLUSTER", "REPLICATE", shard.master.id)
+    wait_until(cluster.is_ready)
+
+
+def test_a_master_without_replica_is_taken_at_its_word_at_once_and_that_is_said_once(
+    make_store: MakeStore, lonely: Shard, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = make_store()
+    with caplog.at_level(logging.WARNING, "omx_tasks.store.confirmer"):
+        store.run(_publish(queue, "teaches the script"))
+        before = store.confirmer.accepted
+        for number in range(5):
+            assert store.run(_publish(queue, str(number)), timeout=REPLICA_MS / 1000) == [1, 0]
+        assert store.confirmer.accepted == before + 5
+        assert "confirmed by it alone" in caplog.text
+        assert str(shards.count(store)).startswith("1 of 3 shards without replica")
+        tell(lonely.replica, "CLUSTER", "REPLICATE", lonely.master.id)
+        wait_until(lambda: ask(lonely.master, "ROLE")[2])
+        store.run(_publish(queue, "followed"))
+    assert [record.getMessage().split()[1:4] for record in caplog.records] == [
+        ["has", "no", "replica:"],
+        ["has", "a", "replica"],
+    ]
+    assert store.confirmer.accepted == before + 5
+
+
+def test_a_master_without_replica_is_refused_where_that_is_asked_for(
+    make_store: MakeStore, lonely: Shard, queue: str
+) -> None:
+    store = make_store(without_replica="refuse", timeout=0.5)
+    with pytest.raises(UnavailableError, match="has no replica"):
+        store.run(_publish(queue))
+    tell(lonely.replica, "CLUSTER", "REPLICATE", lonely.master.id)
+    assert store.run(_publish(queue), timeout=10) == [0, 1]
+
+
+def test_fsync_is_confirmed_by_both_disks(make_store: MakeStore, shard: Shard, queue: str) -> None:
+    store = make_store("fsync")
+    store.ping(5)
+    assert store.run(_publish(queue)) == [1, 0]
+    with stalled(shard.replica), pytest.raises(UnavailableError):
+        store.run(_publish(queue, "b"), timeout=0.5)
+
+
+def test_fsync_without_a_replica_is_confirmed_by_the_one_disk(
+    make_store: MakeStore, lonely: Shard, queue: str
+) -> None:
+    store = make_store("fsync")
+    assert store.run(_publish(queue)) == [1, 0]
+    assert store.confirmer.accepted
+
+
+@pytest.mark.skipif(DEBIAN is None, reason="this machine has no redis-server")
+def test_fsync_is_refused_at_start_where_the_server_has_no_waitaof(tmp_path: Path) -> None:
+    cluster = EmbeddedCluster(tmp_path / "old", server=DEBIAN)
+    cluster.up(bound=True)
+    store = Store(cluster.url(), promise=Promise(Durability.FSYNC))
+    try:
+        if b"WAITAOF" in str(ask(cluster.status().nodes[0], "COMMAND", "LIST")).encode().upper():
+            pytest.skip("this redis-server has WAITAOF")
+        with pytest.raises(ConfigurationError, match=r"Redis 7\.2 or Valkey"):
+            store.ping(5)
+        with pytest.raises(ConfigurationError, match="durability replica"):
+            store.run(_publish("q"))
+    finally:
+        store.close()
+        cluster.down(delete=True, timeout=2)
+
+
+@pytest.mark.parametrize("options", [{"durability": "disk"}, {"without_replica": "accepted"}])
+def test_an_option_that_is_none_is_refused_with_those_that_there_are(
+    options: dict[str, str],
+) -> None:
+    ((name, value),) = options.items()
+    with pytest.raises(ConfigurationError, match=f"{name}='{value}': there are "):
+        Promise.of(options)
