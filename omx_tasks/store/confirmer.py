@@ -24,7 +24,7 @@ from typing import Any
 from omx_tasks.durability import Durability, Promise, WithoutReplica
 from omx_tasks.errors import ConfigurationError
 from omx_tasks.store import access
-from omx_tasks.store.link import Command, ReplyError
+from omx_tasks.store.link import Command, Link, ReplyError
 from omx_tasks.store.node import Node
 
 #: Milliseconds that a server waits for its replica: a healthy one needs less than one; a disk, a second.
@@ -79,6 +79,13 @@ class Confirmer:
         if asked == _LOCALLY:
             return reply[0] >= 1 and self._accept()
         return bool(reply[1] and reply[0] if isinstance(reply, list) else reply) or ROLE
+
+    def pursue(self, link: Link, verdict: bool | Command, deadline: float) -> bool:
+        """Ask over a link what there is to ask until it is known; raises `LinkError`, `ConfigurationError`."""
+        while not isinstance(verdict, bool):
+            (answer,) = link.ask([verdict], deadline)
+            verdict = self.judge(link.node, verdict, answer)
+        return verdict
 
     def _role(self, node: Node, reply: list[Any]) -> bool | Command:
         if reply[0] != b"master":

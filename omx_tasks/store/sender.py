@@ -5,11 +5,16 @@ reaches the server even when this process is killed the next moment. Answers are
 are none, now and then in the courier's thread, which also carries again whatever was refused or lost with its
 link::
 
-    send ──► on its way ──► answered
-                 └──► refused, link broken or silent ──► the courier's matter ──► answered, or told to be lost
+    send ──► on its way ──► answered ──► confirmed, if it is durable
+                 │             └──► no replica has it ──┐
+                 └──► refused, link broken or silent ───┴──► the courier's matter ──► answered, or told to be lost
 
 Calls with one first key are done in the order in which they were sent: as long as the courier has one of them, those
 that follow go with it.
+
+Durable calls are confirmed now and then, for all that were answered until then. A node reads nothing more of a link
+while it waits for its replica, and forgets what it has not read when the link ends: so nothing is sent over a link that
+is being confirmed, but over another one meanwhile.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -38,8 +44,19 @@ logger = logging.getLogger(__name__)
 MANY = 16
 #: Seconds between two looks at answers that no later call has read.
 ROUND = 0.25
+#: Seconds until the next look at a link that was too busy to be confirmed.
+SOON = 0.005
 #: Seconds without a word from a node that owes an answer, after which its calls are carried again.
 SILENCE = 5.0
+
+
+@dataclass(eq=False)
+class _Lane:
+    """A link, what it has carried and is not answered, and what is answered and not confirmed."""
+
+    link: Link
+    on_its_way: dict[int, Call] = field(default_factory=dict)
+    unconfirmed: list[Call] = field(default_factory=list)
 
 
 class Sender:
@@ -53,8 +70,7 @@ class Sender:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._links: dict[Node, Link] = {}
-        self._on_its_way: dict[Node, dict[int, Call]] = {}
+        self._lanes: dict[Node, _Lane] = {}
         self._taught: dict[Node, set[str]] = {}
         #: First keys of the calls that the courier has, and how many.
         self._carried: Counter[str] = Counter()
@@ -63,7 +79,7 @@ class Sender:
         self._courier = Courier(self._store, name="sender")
 
     def __repr__(self) -> str:
-        waiting = sum(len(calls) for calls in self._on_its_way.values())
+        waiting = sum(len(lane.on_its_way) for lane in self._lanes.values())
         return f"<Sender on_its_way={waiting}>"
 
     def send(self, call: Call) -> None:
@@ -81,8 +97,10 @@ class Sender:
         if os.getpid() != self._pid:
             return True
         with self._lock:
-            for node, link in list(self._links.items()):
-                self._guard(node, partial(link.settle, deadline))
+            for node, lane in list(self._lanes.items()):
+                self._guard(node, partial(lane.link.settle, deadline))
+            answered = self._retire()
+        self._confirm(answered, deadline)
         return not self._courier.running or self._courier.flush(deadline - time.monotonic())
 
     def close(self, timeout: float = 5.0) -> None:
@@ -90,9 +108,9 @@ class Sender:
         self.flush(timeout)
         self._courier.stop()
         with self._lock:
-            for link in self._links.values():
-                link.close()
-            self._links.clear()
+            for lane in self._lanes.values():
+                lane.link.close()
+            self._lanes.clear()
 
     # --- with the lock ------------------------------------------------------------------------------
 
@@ -105,53 +123,60 @@ class Sender:
 
     def _post(self, node: Node, call: Call) -> bool:
         """Send to a node; False when it is not the way."""
-        link = self._links.get(node) or self._connect(node)
-        if link is None:
+        lane = self._lanes.get(node) or self._connect(node)
+        if lane is None:
             return False
         self._number += 1
-        number = self._number
-        self._on_its_way[node][number] = call
+        link, number = lane.link, self._number
+        lane.on_its_way[number] = call
 
         def talk() -> None:
             command = call.by_digest() if self._knows(link, call) else call.by_text()
-            link.post(command, partial(self._answered, node, number))
+            link.post(command, partial(self._answered, lane, number))
             if link.unsent:  # more than the system takes over at once
                 link.settle(time.monotonic() + self._store.attempt)
             elif link.waiting > MANY:
                 link.receive()
 
         self._guard(node, talk)
-        self._look_later()
+        self._look_later(ROUND)
         return True
 
     def _knows(self, link: Link, call: Call) -> bool:
         """Whether a node was taught a script over this link; the sender may not live to hear that it was not."""
-        taught = self._taught[link.node]
+        taught = self._taught.setdefault(link.node, set())
         known = call.script.digest in taught
         taught.add(call.script.digest)
         return known
 
-    def _look_later(self) -> None:
+    def _look_later(self, seconds: float) -> None:
         if not self._looking:
             self._looking = True
-            self._courier.later(ROUND, self._look)
+            self._courier.later(seconds, self._look)
 
-    def _connect(self, node: Node) -> Link | None:
+    def _connect(self, node: Node) -> _Lane | None:
         try:
             link = self._store.take(node, time.monotonic() + self._store.attempt)
         except (LinkError, ConfigurationError):
             return None
-        self._links[node], self._on_its_way[node], self._taught[node] = link, {}, set()
+        lane = self._lanes[node] = _Lane(link)
         self._courier.start()
-        return link
+        return lane
 
-    def _answered(self, node: Node, number: int, reply: Any) -> None:
-        calls = self._on_its_way[node]
-        call = calls.pop(number)
+    def _answered(self, lane: _Lane, number: int, reply: Any) -> None:
+        call = lane.on_its_way.pop(number)
         if isinstance(reply, ReplyError):
             self._carry(call)
-            for later in [other for other in calls.values() if other.keys[0] == call.keys[0]]:
-                self._carry(later)  # done already, perhaps, and yet to be done after it
+            self._carry_later([lane], {call.keys[0]})
+        elif call.durable and self._store.confirmer.active:
+            lane.unconfirmed.append(call)
+
+    def _carry_later(self, lanes: Iterable[_Lane], keys: set[str]) -> None:
+        """Have done again what followed calls that are carried, for the same keys: it is to be done after them."""
+        for lane in lanes:
+            for call in (*lane.unconfirmed, *lane.on_its_way.values()):
+                if call.keys[0] in keys:
+                    self._carry(call)
 
     def _guard(self, node: Node, act: Callable[[], Any]) -> None:
         """Talk to a node; when the link breaks, what it has not answered is carried again."""
@@ -162,9 +187,20 @@ class Sender:
             self._drop(node)
 
     def _drop(self, node: Node) -> None:
-        self._links.pop(node).close()
-        for call in self._on_its_way.pop(node).values():
+        lane = self._lanes.pop(node)
+        lane.link.close()
+        self._taught.pop(node, None)
+        for call in (*lane.unconfirmed, *lane.on_its_way.values()):
             self._carry(call)
+
+    def _retire(self) -> list[_Lane]:
+        """Take the links away that owe no answer and carried something durable: to be confirmed."""
+        ready = [
+            lane for lane in self._lanes.values() if lane.unconfirmed and not lane.on_its_way
+        ]
+        for lane in ready:
+            del self._lanes[lane.link.node]
+        return ready
 
     def _carry(self, call: Call) -> None:
         self._courier.start()
@@ -185,14 +221,42 @@ class Sender:
     def _look(self) -> Iterable[tuple[Call, Done | None]]:
         """Take the answers that no later call has taken."""
         with self._lock:
-            for node, link in list(self._links.items()):
+            for node, lane in list(self._lanes.items()):
+                link = lane.link
                 if link.waiting:
                     self._guard(node, link.receive)
                 silent = link.waiting and time.monotonic() - link.silent_since > SILENCE
-                if silent and node in self._links:  # it may have been dropped for a broken link
+                if silent and node in self._lanes:  # it may have been dropped for a broken link
                     logger.warning("%s has been silent for %d s; sending again", node, SILENCE)
                     self._drop(node)
+            answered = self._retire()
             self._looking = False
-            if any(link.waiting for link in self._links.values()):
-                self._look_later()
+            if any(lane.unconfirmed for lane in self._lanes.values()):
+                self._look_later(SOON)
+            elif any(lane.on_its_way for lane in self._lanes.values()):
+                self._look_later(ROUND)
+        self._confirm(answered, time.monotonic() + self._store.attempt)
         return ()
+
+    def _confirm(self, lanes: Iterable[_Lane], deadline: float) -> None:
+        """Make sure of what links have carried, and give them back; or have it carried again."""
+        confirmer = self._store.confirmer
+        for lane in lanes:
+            confirmed = False
+            try:
+                first = confirmer.command(lane.link.node)
+                confirmed = confirmer.pursue(lane.link, first, deadline)
+                self._store.give(lane.link)
+            except (LinkError, ConfigurationError) as error:
+                logger.info("%s; what it was to confirm is sent again", error)
+                lane.link.close()
+                confirmer.forget(lane.link.node)
+            if not confirmed:
+                self._carry_again(lane)
+
+    def _carry_again(self, lane: _Lane) -> None:
+        """Carry what was not confirmed, and what was sent after it for the same keys."""
+        with self._lock:
+            for call in lane.unconfirmed:
+                self._carry(call)
+            self._carry_later(self._lanes.values(), {call.keys[0] for call in lane.unconfirmed})

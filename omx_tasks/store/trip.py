@@ -27,10 +27,7 @@ class Trip:
             return True
         self._link.collect(self._replies, len(self._commands) + 1, deadline)
         verdict = self._confirmer.judge(self._link.node, self._asked, self._replies[-1])
-        while not isinstance(verdict, bool):
-            (answer,) = self._link.ask([verdict], deadline)
-            verdict = self._confirmer.judge(self._link.node, verdict, answer)
-        return verdict
+        return self._confirmer.pursue(self._link, verdict, deadline)
 
     @property
     def answered(self) -> bool:

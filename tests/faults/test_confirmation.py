@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from shard import Shard, ask, stalled, tell, wait_until
 
+from omx_tasks.agents.wire import Wire
 from omx_tasks.broker import queues
 from omx_tasks.broker.queues import Posting
 from omx_tasks.cluster.embedded import EmbeddedCluster
@@ -19,12 +20,15 @@ from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.graph.plan import compile_plan
 from omx_tasks.graph.stored import StoredPlan
+from omx_tasks.mcp.loop import LoopThread
 from omx_tasks.results import joins
 from omx_tasks.results.joins import Ending, Outcome
 from omx_tasks.store import shards
 from omx_tasks.store.client import Store
 from omx_tasks.store.confirmer import REPLICA_MS
+from omx_tasks.store.courier import Courier
 from omx_tasks.store.scripts import Call, script
+from omx_tasks.store.sender import Sender
 
 DEBIAN = shutil.which("redis-server")
 MakeStore = Callable[..., Store]
@@ -135,6 +139,55 @@ def _is_confirmed(store: Store, call: Call) -> bool:
     except UnavailableError:
         return False
     return True
+
+
+def test_what_was_sent_without_waiting_is_confirmed_a_moment_later_or_sent_again(
+    make_store: MakeStore, shard: Shard, queue: str
+) -> None:
+    lost: list[str] = []
+    store = make_store()
+    sender = Sender(store, lambda _call, error: lost.append(str(error)))
+    for number in range(100):
+        sender.send(_publish(queue, str(number)))
+    assert sender.flush(5)
+    with stalled(shard.replica):
+        for number in range(100, 200):
+            sender.send(_publish(queue, str(number)))
+        assert not sender.flush(0.2)
+    assert sender.flush(10)
+    assert sum(queues.read_stats(store.run(queues.stats(queue))).waiting) == 200
+    assert lost == []
+    sender.close()
+
+
+def test_an_agents_calls_are_answered_when_they_are_confirmed(
+    make_store: MakeStore, shard: Shard, queue: str, until: Callable[..., None]
+) -> None:
+    store, answers = make_store(), list[object]()
+    loop, courier = LoopThread(), Courier(store).start()
+    loop.start()
+    wire = Wire(store, courier)
+
+    async def on_loop(act: Callable[..., None], *arguments: object) -> None:
+        act(*arguments)
+
+    def send(name: str) -> None:
+        loop.run(on_loop(wire.send, _publish(queue, name), answers.append), timeout=5)
+
+    loop.run(on_loop(wire.open, loop.loop), timeout=5)
+    until(lambda: send("opens the link") or wire._durable_links.of(shard.slot))
+    assert courier.flush(5)
+    answers.clear()
+    with stalled(shard.replica):
+        send("a")
+        loop.run(on_loop(wire.send, queues.stats(queue), answers.append), timeout=5)
+        until(lambda: answers)
+        assert "published" in str(answers.pop()), "what is not durable does not wait"
+    until(lambda: answers)
+    assert answers in ([[1, 0]], [[0, 1]])
+    loop.run(on_loop(wire.close), timeout=5)
+    courier.stop()
+    loop.stop()
 
 
 @pytest.fixture

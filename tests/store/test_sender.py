@@ -71,9 +71,8 @@ def test_what_a_broken_link_did_not_answer_is_sent_again(
     sender: Sender, store: Store, queue: str
 ) -> None:
     sender.send(_publish(queue, "first"))
-    assert sender.flush(5)
-    (link,) = sender._links.values()
-    link._socket.shutdown(2)  # type: ignore[union-attr]
+    (lane,) = sender._lanes.values()
+    lane.link._socket.shutdown(2)  # type: ignore[union-attr]
     for name in ("second", "third"):
         sender.send(_publish(queue, name))
     assert sender.flush(5)
