@@ -66,6 +66,12 @@ class Start:
     values: dict[str, Any] = field(default_factory=dict)
 
 
+def announce(run_id: str, at: float) -> Call:
+    """Enter a run into the lists of runs; without that nobody would look after it."""
+    lists = (keys.runs(), keys.open_runs())
+    return Call(script("announce_1"), lists, (run_id, f"{at:.6f}"), durable=True)
+
+
 def prepare(run_id: str, plan: Plan) -> list[Call]:
     """Make the calls that store all of a large graph but its last part, to be confirmed before `submit`."""
     return [

@@ -2,8 +2,8 @@
 
 An operation is in its run's outbox from the moment it is ready until it is over. One that was not looked after for
 long is published again under its old id: if its message still waits or is held, the queue knows it and nothing
-happens; if it was lost, it is there again. One whose message was delivered so often that it was set aside ends
-as failed. So this may run anywhere, and twice at once.
+happens; if it was lost, it is there again, and the agents are told again that such a queue is needed. One
+whose message was delivered so often that it was set aside ends as failed. So this may run anywhere, and twice at once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from omx_tasks.results import joins
 from omx_tasks.results.joins import STILLBORN, Outcome
 from omx_tasks.runs.advance import advance, finish_and_advance
 from omx_tasks.runs.dispatch import task_id
+from omx_tasks.runs.submit import require
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
@@ -63,6 +64,7 @@ def _look_after(
         return 0, 0
     try:
         plan = read_plan(run_id)
+        require(store, [plan.step(name) for name in operations])
         dead = _dead(store, run_id, plan, operations)
         advance(store, run_id, plan, [name for name in operations if name not in dead])
         for name, queue in dead.items():

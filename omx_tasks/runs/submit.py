@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from omx_tasks.broker.routing import set_name
 from omx_tasks.graph.plan import Plan
-from omx_tasks.graph.stored import StoredPlan
+from omx_tasks.graph.stored import StoredPlan, StoredStep
 from omx_tasks.results import joins
 from omx_tasks.runs.advance import advance
 from omx_tasks.store import keys
@@ -40,15 +41,14 @@ def submit(store: Store, plan: Plan, inputs: dict[str, Any], *, keep: float) -> 
 
 def _announce(store: Store, run_id: str, plan: StoredPlan) -> None:
     """Enter the run into the list of runs, and the capability sets that it requires into theirs."""
-    now = time.time()
-    sets = sorted({set_name(step.capabilities) for step in plan.steps.values()})
-    store.commands(
-        [
-            (keys.runs(), ("ZADD", keys.runs(), now, run_id)),
-            (keys.open_runs(), ("ZADD", keys.open_runs(), now, run_id)),
-            (keys.capability_sets(), ("SADD", keys.capability_sets(), *sets)),
-        ]
-    )
+    require(store, plan.steps.values())
+    store.run(joins.announce(run_id, time.time()))
+
+
+def require(store: Store, steps: Iterable[StoredStep]) -> None:
+    """Let the agents know which capability sets these steps need, so that they look into their queues."""
+    sets = sorted({set_name(step.capabilities) for step in steps})
+    store.command(keys.capability_sets(), "SADD", keys.capability_sets(), *sets)
 
 
 def _base36(number: int) -> str:

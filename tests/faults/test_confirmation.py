@@ -128,6 +128,15 @@ def test_a_repeated_call_over_a_new_connection_is_confirmed_as_the_first_would_b
         assert not _is_confirmed(make_store(timeout=0.05), cancel)
 
 
+def test_the_repeated_announcement_of_a_run_is_confirmed_as_the_first_would_be(
+    make_store: MakeStore, cluster: EmbeddedCluster, queue: str
+) -> None:
+    announce = joins.announce(queue, 1.0)
+    make_store().run(announce)
+    with stalled(Shard(cluster, "runs").replica):
+        assert not _is_confirmed(make_store(timeout=0.05), announce)
+
+
 def _each(store: Store, calls: dict[str, Call]) -> None:
     for call in calls.values():
         store.run(call)
