@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test conformance lint clean
+.PHONY: help install demo test conformance faults lint clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ test: $(STAMP) lint ## Run all checks and the whole test suite
 
 conformance: $(STAMP) ## Run Celery's own integration tests on a stock Redis and on ours (needs redis-server; up to an hour)
 	$(BIN)/python tests/conformance/run.py
+
+faults: $(STAMP) ## Strike clusters under load with every fault and count what is lost; takes many minutes
+	$(BIN)/python tests/faults/run.py
+	$(BIN)/python tests/faults/run.py --durability memory stalled-then-killed || true
 
 clean: ## Remove .venv/ and everything that tools left behind
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -37,6 +37,10 @@ class Fault(Enum):
     ALL_RESTARTED = "all nodes killed and back"
 
 
+#: Bytes by which a message is larger where the load has to outgrow what sockets hold for a replica that is stalled.
+PADDING = {Fault.STALLED_THEN_KILLED: 100_000}
+
+
 class NotHereError(Exception):
     """This server program does not know such a fault."""
 

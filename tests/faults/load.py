@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,19 +98,23 @@ class Producer:
 
     def outage(self, since: float) -> float:
         """Return the longest time between two acknowledgements since then, in seconds."""
-        moments = sorted({since, *(at for at in self.acknowledged.values() if at > since)})
-        return max((b - a for a, b in itertools.pairwise(moments)), default=0.0)
+        return longest_gap(since, self.acknowledged.values())
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the two books say when they are held side by side."""
+    """What the two books say when they are held side by side.
+
+    ``outage`` and ``gap`` are the longest times, in seconds, for which no message of the struck queue was acknowledged,
+    and none was worked on. ``left`` messages are still in the queues; ``restarted`` workers died.
+    """
 
     acknowledged: int
     lost: int
     duplicated: int
     refused: int
     outage: float
+    gap: float
     left: int
     restarted: int
     reasons: tuple[str, ...] = ()
@@ -186,6 +190,7 @@ class Load:
             duplicated=sum(count - 1 for count in counts.values()),
             refused=len(refused),
             outage=self.producers[0].outage(since),
+            gap=self._gap(since),
             left=self._left(),
             restarted=sum(
                 not worker.alive or worker.pid != pid
@@ -193,6 +198,10 @@ class Load:
             ),
             reasons=tuple(sorted(set(refused)))[:3],
         )
+
+    def _gap(self, since: float) -> float:
+        mine = self.producers[0].acknowledged
+        return longest_gap(since, (e.at for e in self.ledger.entries() if e.number in mine))
 
     def _wait_for(self, told: set[int]) -> None:
         seen, until = -1, time.monotonic() + PATIENCE
@@ -236,6 +245,12 @@ def loaded(
         yield load
     finally:
         load.stop()
+
+
+def longest_gap(since: float, moments: Iterable[float]) -> float:
+    """Return the longest time between two moments since then, in seconds."""
+    later = sorted({since, *(moment for moment in moments if moment > since)})
+    return max((b - a for a, b in itertools.pairwise(later)), default=0.0)
 
 
 def two_queues(store: Store, prefix: str) -> tuple[str, str]:
