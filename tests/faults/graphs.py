@@ -93,7 +93,7 @@ class Graphs:
         )
 
     def _views(self) -> list[RunView]:
-        return [run.view() for run in self.runs]
+        return [run.status() for run in self.runs]
 
 
 def _failures(views: list[RunView]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What was acknowledged is handled, whatever happens to the cluster; nobody is restarted. All of it: ``make faults``."""
+"""What was acknowledged is handled, whatever befalls the cluster, and nobody is restarted. In full: ``make faults``."""
 
 from __future__ import annotations
 
