@@ -16,6 +16,7 @@ from omx_tasks.cluster.record import read_record
 from omx_tasks.cluster.status import ClusterStatus, NodeStatus
 from omx_tasks.deploy.interrupts import wait_for_one
 from omx_tasks.home import Home
+from omx_tasks.store.shards import Shards
 
 _COLORS = {"ok": "green", "degraded": "yellow", "down": "red"}
 _TITLES = ("port", "role", "slots", "link", "lag", "keys", "memory", "pid")
@@ -139,6 +140,8 @@ def _show(status: ClusterStatus, as_json: bool) -> None:
     print_table(_TITLES, [_row(node, ports) for node in status.nodes])
     for trouble in status.trouble:
         click.echo(trouble)
+    if told := Shards(status.alone, status.masters).told(settings.current().promise):
+        click.echo(told)
 
 
 def _row(node: NodeStatus, ports: dict[str | None, int]) -> list[str | Text]:

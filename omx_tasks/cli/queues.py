@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.text import Text
 
+from omx_tasks import settings
 from omx_tasks.broker import audit
 from omx_tasks.broker.audit import GONE, TIMES, QueueReport
 from omx_tasks.cli.dead import dead
@@ -20,8 +21,13 @@ from omx_tasks.cli.output import (
     print_table,
     results,
     say,
+    warn,
 )
 from omx_tasks.cli.target import existing_store
+from omx_tasks.runs.advance import plans
+from omx_tasks.runs.reconcile import reconcile
+from omx_tasks.store import shards
+from omx_tasks.store.client import Store
 
 #: Seconds over which rates are measured, and the width of a terminal from which on all columns are shown.
 MEASURE, WIDE = 0.5, 110
@@ -37,16 +43,23 @@ _COUNTERS = ("published", *GONE, *TIMES)
     "--audit", "audited", is_flag=True, help="Exit 1 unless every message is accounted for."
 )
 @click.option("--all", "everything", is_flag=True, help="Also Celery's own, of remote control.")
+@click.option("--repair", is_flag=True, help="Publish operations again whose message got lost.")
 @json_option
 @click.pass_context
-def queues(context: click.Context, audited: bool, everything: bool, as_json: bool) -> None:
+def queues(
+    context: click.Context, audited: bool, everything: bool, repair: bool, as_json: bool
+) -> None:
     """List the queues and what waits in them.
 
-    With --audit also what became of every message that was ever published.
+    With --audit also what became of every message that was ever published. With --repair nothing is listed: what
+    crashed steps left behind is found and mended, once, as the coordinator does all the time.
     """
     if context.invoked_subcommand is not None:
         return
     store = existing_store()
+    if repair:
+        _repair(store, as_json)
+        return
     found = audit.reports(store) if audited else audit.measured(store, MEASURE)
     found = [report for report in found if everything or not report.is_internal]
     if as_json:
@@ -60,10 +73,23 @@ def queues(context: click.Context, audited: bool, everything: bool, as_json: boo
     wrong = [report for report in found if report.missing] if audited else []
     for report in wrong:
         complain(f"queue {report.name!r}: {_missing(report.missing)}")
+    if told := shards.count(store).told(store.confirmer.promise):
+        warn(told)
     sys.exit(1 if wrong else 0)
 
 
 queues.add_command(dead)
+
+
+def _repair(store: Store, as_json: bool) -> None:
+    found = reconcile(store, plans(store), age=settings.current().overdue)
+    if as_json:
+        print_json(found._asdict())
+    else:
+        say(
+            f"looked at {found.runs} open runs ({found.over} of them over): {found.published} overdue operations "
+            f"published again where their message was lost, {found.given_up} given up"
+        )
 
 
 def _print(found: list[QueueReport]) -> None:

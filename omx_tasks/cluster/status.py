@@ -50,10 +50,17 @@ class ClusterStatus:
     trouble: tuple[str, ...]
     nodes: tuple[NodeStatus, ...]
 
+    @property
+    def alone(self) -> int:
+        """How many masters that serve slots have no replica that is up to date."""
+        followed = {node.master for node in self.nodes if node.link == "up"}
+        return sum(bool(node.slots) and node.id not in followed for node in self.nodes)
+
     def as_json(self) -> dict[str, Any]:
         """Return what ``json.dumps`` takes: the same names, and lists for tuples."""
         return {
             **asdict(self),
+            "alone": self.alone,
             "trouble": list(self.trouble),
             "nodes": [
                 {**asdict(node), "ranges": [list(pair) for pair in node.ranges]}

@@ -46,8 +46,8 @@ class Confirmer:
     """What one store knows of its masters' replicas. Thread-safe: each change is one of a set."""
 
     def __init__(self, promise: Promise) -> None:
+        self.promise = promise
         self.durability = promise.durability
-        self.without_replica = promise.without_replica
         #: Masters that have no replica, as far as is known.
         self.alone: set[Node] = set()
         #: How many confirmations came from a master alone.
@@ -100,7 +100,7 @@ class Confirmer:
             return False if waited_in_vain else _TOGETHER[self.durability]
         self._followed.discard(node)
         self._note_alone(node)
-        if self.without_replica is WithoutReplica.REFUSE:
+        if self.promise.without_replica is WithoutReplica.REFUSE:
             return False
         return _LOCALLY if self.durability is Durability.FSYNC else self._accept()
 
@@ -108,7 +108,7 @@ class Confirmer:
         if node in self.alone:
             return
         self.alone.add(node)
-        accepts = self.without_replica is WithoutReplica.ACCEPT
+        accepts = self.promise.without_replica is WithoutReplica.ACCEPT
         consequence = "is confirmed by it alone" if accepts else "is refused until it has one"
         logger.warning("%s has no replica: what it is to store %s", node, consequence)
 

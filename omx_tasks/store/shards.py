@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+from omx_tasks.durability import Durability, Promise, WithoutReplica
 from omx_tasks.store.address import Node
 from omx_tasks.store.client import Store
 from omx_tasks.store.confirmer import ROLE
@@ -17,8 +18,17 @@ class Shards(NamedTuple):
     alone: int
     total: int
 
-    def __str__(self) -> str:
-        return f"{self.alone} of {self.total} shards without replica; confirmed by the master alone"
+    def told(self, promise: Promise) -> str:
+        """Say what follows from shards without a replica; nothing where there are none."""
+        if not self.alone:
+            return ""
+        if promise.durability is Durability.MEMORY:
+            consequence = "what they store has no copy"
+        elif promise.without_replica is WithoutReplica.ACCEPT:
+            consequence = "confirmed by the master alone"
+        else:
+            consequence = "writes to them are refused"
+        return f"{self.alone} of {self.total} shards without replica; {consequence}"
 
 
 def count(store: Store) -> Shards:

@@ -11,7 +11,11 @@ from test_cli_looks import on_a_terminal
 
 from omx_tasks.broker import queues
 from omx_tasks.broker.queues import Held, Posting
+from omx_tasks.broker.routing import queue_of
+from omx_tasks.graph.model import Graph, Operation
+from omx_tasks.graph.plan import compile_plan
 from omx_tasks.priorities import Priority
+from omx_tasks.runs.submit import submit
 from omx_tasks.store import keys
 
 
@@ -182,3 +186,28 @@ def test_what_is_not_there_is_said_with_a_way_on(bench):
     mistyped = bench.omx("dead", "replai")
     assert mistyped.code == 2
     assert "Did you mean 'replay'?" in mistyped.err
+
+
+def test_repairing_publishes_an_operation_again_whose_message_got_lost(
+    place, store, cluster_url, until
+):
+    word = f"test_{uuid.uuid4().hex}"
+    graph = Graph(name="g", operations=[Operation(id="a", server="s", tool="t", requires=[word])])
+    plan = compile_plan(graph)
+    submit(store, plan, {}, keep=60)
+    queue = queue_of(plan.steps["a"].capabilities)
+    store.run(queues.delete(queue))
+    store.command(keys.capability_sets(), "DEL", keys.capability_sets())
+
+    def repair(*words, overdue="0.1"):
+        return place.omx(
+            "queues", "--repair", *words, OMX_BROKER_URL=cluster_url, OMX_OVERDUE=overdue
+        )
+
+    def waiting():
+        return sum(queues.read_stats(store.run(queues.stats(queue))).waiting)
+
+    until(lambda: "published again" in repair().err and waiting() == 1)
+    sets = store.command(keys.capability_sets(), "SMEMBERS", keys.capability_sets())
+    assert any(word in name.decode() for name in sets)
+    assert repair("--json", overdue="60").json["published"] == 0
