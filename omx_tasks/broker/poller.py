@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds after which a quiet queue is asked all the same.
 SLOW_POLL = 5.0
+#: Seconds without an answer after which a queue that could be claimed from is attended to anew.
+DEAF = 20.0
 #: Seconds before a queue is asked again whose slot is being moved or whose shard is not up.
 PATIENCE = 0.1
 #: Seconds between two claims of a channel while less than half of its places are free.
@@ -73,6 +75,8 @@ class Consumption:
     token: str = ""
     most: int = 0
     due: float | None = None
+    #: When a claim was last answered, or there was no room for one (monotonic seconds).
+    attended_at: float = field(default_factory=time.monotonic)
     slot: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -116,6 +120,12 @@ class Poller:
     def connections(self) -> int:
         """How many connections wait for messages."""
         return len(self._links)
+
+    @property
+    def silence(self) -> float:
+        """For how many seconds no claim was answered of the queue of which that is longest: a measure of liveness."""
+        now = time.monotonic()
+        return max((now - c.attended_at for c in self._consumptions.values()), default=0.0)
 
     def consume(self, queue: str, channel: Channel, *, no_ack: bool) -> None:
         """Start to claim from a queue."""
@@ -191,6 +201,7 @@ class Poller:
         now = time.monotonic()
         slow = now >= self._slow_poll_at
         if slow:
+            self._attend_anew(now, absent=now > self._slow_poll_at + SLOW_POLL)
             self._slow_poll_at = now + SLOW_POLL
         hungry: dict[Channel, list[Consumption]] = defaultdict(list)
         for consumption in self._consumptions.values():
@@ -205,6 +216,20 @@ class Poller:
         self._starved &= starved
         if self._set_alarm(now):
             self._links.wake()  # how long this round waits was reckoned before
+
+    def _attend_anew(self, now: float, *, absent: bool) -> None:
+        """Begin again with queues that are consumed and do not answer, whatever the reason but our own absence."""
+        for consumption in self._consumptions.values():
+            if absent or consumption.channel.room() <= 0:
+                consumption.attended_at = now
+            elif now - consumption.attended_at > DEAF:
+                logger.warning(
+                    "queue %s has not answered for %.0f s; connecting again",
+                    consumption.queue,
+                    now - consumption.attended_at,
+                )
+                self._links.renew(consumption.slot)
+                consumption.link, consumption.hungry = None, True
 
     def _next_due(self) -> float | None:
         dues = [c.due for c in self._consumptions.values() if c.due is not None]
@@ -271,6 +296,7 @@ class Poller:
             self._refused(consumption, link, reply)
             return
         token, consumption.token, consumption.link = consumption.token, "", None
+        consumption.attended_at = time.monotonic()
         got = queues.claimed(reply)
         self._plan_next(consumption, got)
         self._leaving.discard(consumption)

@@ -49,7 +49,7 @@ class Connector:
         self._wanted.put(None)
 
     def _ask(self, what: Node | str) -> None:
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="connector", daemon=True)
             self._thread.start()
         self._wanted.put(what)

@@ -106,6 +106,14 @@ class Links:
         node = self._store.topology.owner(slot)
         return self._links.get(node) if node else None
 
+    def renew(self, slot: int) -> None:
+        """Connect to the master of a slot anew, whatever became of the link that there is."""
+        if link := self.of(slot):
+            self._drop(link)
+        elif node := self._store.topology.owner(slot):
+            self._opening.discard(node)
+            self.refresh()
+
     def guard(self, link: Link, act: Callable[[], Any]) -> None:
         """Do something on a link; when it breaks, drop it and connect again."""
         try:

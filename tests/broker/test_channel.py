@@ -654,6 +654,26 @@ def test_a_node_that_stays_silent_is_given_up(
     assert link._socket is None
 
 
+def test_a_queue_that_does_not_answer_is_attended_to_anew_whatever_the_reason(
+    connect: Connect, queue: str, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    """Here a claim is taken for one that is under way, and its answer never comes."""
+    monkeypatch.setattr("omx_tasks.broker.poller.SLOW_POLL", 0.5)
+    monkeypatch.setattr("omx_tasks.broker.poller.DEAF", 1.0)
+    connection = connect()
+    got, _ = _consume(connection, Queue(queue))
+    _until_subscribed(connection)
+    poller = connection.transport.poller
+    consumption = poller._consumptions[keys.bell(queue)]
+    assert consumption.link is None
+    consumption.link = former = poller._links.of(consumption.slot)
+    Producer(connect()).publish("x", routing_key=queue)
+    _collect(connection, 1)
+    assert len(got) == 1
+    assert former._socket is None
+    assert poller.silence < 1.0
+
+
 def test_a_message_that_cannot_be_read_ends_among_the_dead_and_stops_nobody(
     connect: Connect, store: Store, queue: str, until: Until
 ) -> None:
