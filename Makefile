@@ -35,7 +35,7 @@ conformance: $(STAMP) ## Run Celery's own integration tests on a stock Redis and
 
 faults: $(STAMP) ## Strike clusters under load with every fault and count what is lost; takes many minutes
 	$(BIN)/python tests/faults/run.py
-	$(BIN)/python tests/faults/run.py --durability memory stalled-then-killed || true
+	$(BIN)/python tests/faults/run.py --durability memory stalled-then-killed cut-off-with-client || true
 
 clean: ## Remove .venv/ and everything that tools left behind
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

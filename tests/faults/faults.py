@@ -10,14 +10,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from pathlib import Path
 
-from shard import Shard, ask, kill, stalled, tell, wait_until
+from shard import Cluster, Shard, ask, kill, stalled, tell, wait_until
+from spread import SpreadCluster, possible
 
 from omx_tasks.cluster.embedded import EmbeddedCluster
 from omx_tasks.store.link import ReplyError
 
 #: Seconds that a fault lasts which has no end of its own.
 A_WHILE = 1.5
+#: Seconds for which a link is cut: an election takes less.
+CUT = 6.0
 
 
 class Fault(Enum):
@@ -35,6 +39,8 @@ class Fault(Enum):
     CONNECTIONS_KILLED = "client connections killed"
     REPLICA_KILLED = "replica killed"
     ALL_RESTARTED = "all nodes killed and back"
+    CUT_OFF_WITH_CLIENT = "master and client cut off"
+    CUT_OFF = "master cut off"
 
 
 #: Bytes by which a message is larger where the load has to outgrow what sockets hold for a replica that is stalled.
@@ -45,8 +51,20 @@ class NotHereError(Exception):
     """This server program does not know such a fault."""
 
 
+def cluster_for(fault: Fault, folder: Path, node_timeout_ms: int, server: str | None) -> Cluster:
+    """Return the cluster that a fault needs, not made yet."""
+    if fault not in (Fault.CUT_OFF, Fault.CUT_OFF_WITH_CLIENT):
+        return EmbeddedCluster(folder, node_timeout_ms=node_timeout_ms, server=server)
+    if not possible():
+        raise NotHereError("cutting a link takes root and network namespaces")
+    near = fault is Fault.CUT_OFF_WITH_CLIENT
+    return SpreadCluster(
+        folder, client_is_near=near, node_timeout_ms=node_timeout_ms, server=server
+    )
+
+
 @contextmanager
-def commit(fault: Fault, cluster: EmbeddedCluster, queue: str) -> Iterator[None]:
+def commit(fault: Fault, cluster: Cluster, queue: str) -> Iterator[None]:
     """Commit a fault to the shard of ``queue``; afterwards the cluster is as ready as before."""
     shard = Shard(cluster, queue)
     with contextmanager(_FAULTS[fault])(shard):
@@ -72,6 +90,7 @@ def _master_hung(shard: Shard) -> Iterator[None]:
     with stalled(shard.master):
         yield
         shard.wait_for_heir()
+        time.sleep(A_WHILE)
 
 
 def _failover(shard: Shard) -> Iterator[None]:
@@ -138,6 +157,15 @@ def _all_restarted(shard: Shard) -> Iterator[None]:
     yield
 
 
+def _cut_off(shard: Shard) -> Iterator[None]:
+    assert isinstance(shard.cluster, SpreadCluster)
+    shard.cluster.cut()
+    yield
+    time.sleep(CUT)
+    shard.cluster.join()
+    shard.wait_for_heir()
+
+
 _FAULTS: dict[Fault, Callable[[Shard], Iterator[None]]] = {
     Fault.STALLED_THEN_KILLED: _stalled_then_killed,
     Fault.MASTER_KILLED: _master_killed,
@@ -151,4 +179,6 @@ _FAULTS: dict[Fault, Callable[[Shard], Iterator[None]]] = {
     Fault.CONNECTIONS_KILLED: _connections_killed,
     Fault.REPLICA_KILLED: _replica_killed,
     Fault.ALL_RESTARTED: _all_restarted,
+    Fault.CUT_OFF_WITH_CLIENT: _cut_off,
+    Fault.CUT_OFF: _cut_off,
 }

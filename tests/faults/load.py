@@ -20,11 +20,10 @@ from kombu.exceptions import OperationalError
 from ledger_app import LATE, NOTE
 from ledger_file import Ledger
 from ledger_workers import ledger_worker
-from shard import wait_until
+from shard import Cluster, wait_until
 
 from omx_tasks.bench.worker import Worker
 from omx_tasks.broker import queues
-from omx_tasks.cluster.embedded import EmbeddedCluster
 from omx_tasks.errors import OmxError
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
@@ -124,7 +123,7 @@ class Load:
     """Producers and workers on one cluster; ``struck`` is the queue whose shard is to be struck."""
 
     def __init__(
-        self, cluster: EmbeddedCluster, folder: Path, *, pause: float, padding: int, durability: str
+        self, cluster: Cluster, folder: Path, *, pause: float, padding: int, durability: str
     ) -> None:
         self.cluster, self.folder = cluster, folder
         self.store = Store(cluster.url(), timeout=TIMEOUT)
@@ -230,7 +229,7 @@ class Load:
 
 @contextmanager
 def loaded(
-    cluster: EmbeddedCluster,
+    cluster: Cluster,
     folder: Path,
     *,
     pause: float = 0.003,
@@ -254,9 +253,12 @@ def longest_gap(since: float, moments: Iterable[float]) -> float:
 
 
 def two_queues(store: Store, prefix: str) -> tuple[str, str]:
-    """Return the names of two queues in different shards."""
+    """Return the names of two queues, the first in the shard of slot 0 and the second in another."""
     store.ping(5.0)
     names = [f"{prefix}-{number}" for number in range(64)]
     owners = {name: store.topology.owner(slot_of(keys.meta(name))) for name in names}
-    first = names[0]
-    return first, next(name for name in names if owners[name] != owners[first])
+    first = store.topology.owner(0)
+    return (
+        next(name for name in names if owners[name] == first),
+        next(name for name in names if owners[name] != first),
+    )

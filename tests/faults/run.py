@@ -23,11 +23,9 @@ sys.path[:0] = [str(HERE.parent / "ledger"), str(HERE.parent / "agents")]
 PATH = [str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, PATH))
 
-from faults import PADDING, Fault, NotHereError, commit  # noqa: E402
+from faults import PADDING, Fault, NotHereError, cluster_for, commit  # noqa: E402
 from graphs import Ended, running  # noqa: E402
 from load import Load, Outcome, loaded  # noqa: E402
-
-from omx_tasks.cluster.embedded import EmbeddedCluster  # noqa: E402
 
 COLUMNS = (
     "acked", "lost", "twice", "refused", "outage", "gap", "left", "died",
@@ -74,9 +72,7 @@ def _fault(name: str) -> Fault:
 
 def _suffer(fault: Fault, folder: Path, options: argparse.Namespace) -> tuple[Outcome, Ended]:
     """Let one fault happen amid a load; returns what became of messages and graphs."""
-    cluster = EmbeddedCluster(
-        folder / "cluster", node_timeout_ms=options.node_timeout, server=options.server
-    )
+    cluster = cluster_for(fault, folder / "cluster", options.node_timeout, options.server)
     with ExitStack() as stack:
         stack.callback(cluster.down, delete=True, timeout=2)
         cluster.up(bound=True)

@@ -7,10 +7,9 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
-from omx_tasks.cluster.embedded import EmbeddedCluster
-from omx_tasks.cluster.status import NodeStatus
+from omx_tasks.cluster.status import ClusterStatus, NodeStatus
 from omx_tasks.store import keys
 from omx_tasks.store.address import Address, Node
 from omx_tasks.store.link import Link, LinkError, ReplyError
@@ -21,10 +20,19 @@ PAUSE = 0.02
 PATIENCE = 30.0
 
 
+class Cluster(Protocol):
+    """What a fault and a load ask of a cluster."""
+
+    def url(self) -> str: ...
+    def status(self) -> ClusterStatus: ...
+    def up(self, bound: bool = ..., timeout: float = ...) -> None: ...
+    def down(self, delete: bool = ..., timeout: float = ...) -> None: ...
+
+
 class Shard:
     """The shard that a queue is in, as it was when this was made."""
 
-    def __init__(self, cluster: EmbeddedCluster, queue: str) -> None:
+    def __init__(self, cluster: Cluster, queue: str) -> None:
         self.cluster = cluster
         self.slot = slot_of(keys.meta(queue))
         self.master = self.owner()

@@ -1,0 +1,224 @@
+"""A cluster whose nodes are in network namespaces of their own, so that the link between them can be cut.
+
+::
+
+    node 1 [client] ── near ══ trunk ══ far ── nodes 2 to 6 [client]
+
+Each node has an address of its own. The trunk between the two bridges is what is cut: then node 1, which is a master,
+is alone, with the client or without. Whoever makes the cluster is the client: the thread that does and all that it
+starts are in the client's namespace until `down`. Needs root and ``ip netns`` (Linux).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from shard import ask, tell, wait_until
+
+from omx_tasks.cluster.binary import find_server
+from omx_tasks.cluster.launch import Launched, launch
+from omx_tasks.cluster.node_config import node_config
+from omx_tasks.cluster.ports import HOST
+from omx_tasks.cluster.status import ClusterStatus, NodeStatus
+from omx_tasks.cluster.view import parse_members
+from omx_tasks.store.topology import SLOTS
+
+MASTERS, NODES, FIRST_PORT = 3, 6, 7001
+IP = shutil.which("ip") or ""
+_NEW_NETWORK = 0x40000000
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def possible() -> bool:
+    """Whether this machine lets us make namespaces."""
+    return os.geteuid() == 0 and bool(IP) and _try("netns", "list")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A node's namespace, address and folder."""
+
+    number: int
+    name: str
+    host: str
+    folder: Path
+
+    @property
+    def port(self) -> int:
+        return FIRST_PORT + self.number - 1
+
+
+class SpreadCluster:
+    """Three masters and a replica each; it has what a fault and a load ask of an `EmbeddedCluster`."""
+
+    def __init__(
+        self, directory: Path, *, client_is_near: bool, node_timeout_ms: int, server: str | None
+    ) -> None:
+        self.directory = directory
+        self._client_is_near = client_is_near
+        self._node_timeout_ms = node_timeout_ms
+        self._server = find_server(server)
+        self._tag = f"omx{os.getpid() % 100_000}"
+        net = os.getpid() % 250
+        self._places = [
+            _Place(n, f"{self._tag}n{n}", f"10.77.{net}.{n}", directory / str(n))
+            for n in range(1, NODES + 1)
+        ]
+        self._client = _Place(9, f"{self._tag}c", f"10.77.{net}.9", directory / "client")
+        self._processes: dict[int, Launched] = {}
+        self._home: int | None = None
+
+    def url(self) -> str:
+        return "rediscluster://" + ",".join(f"{p.host}:{p.port}" for p in self._places)
+
+    # --- the network --------------------------------------------------------------------------------
+
+    def _lay(self) -> None:
+        switch = f"{self._tag}s"
+        for name in (switch, self._client.name, *(place.name for place in self._places)):
+            _ip("netns", "add", name)
+            _ip("-n", name, "link", "set", "lo", "up")
+        for bridge in ("near", "far"):
+            _ip("-n", switch, "link", "add", bridge, "type", "bridge")
+            _ip("-n", switch, "link", "set", bridge, "up")
+        _ip("-n", switch, "link", "add", "trunk", "type", "veth", "peer", "name", "trunk2")
+        for end, bridge in (("trunk", "near"), ("trunk2", "far")):
+            _ip("-n", switch, "link", "set", end, "master", bridge, "up")
+        for place in (*self._places, self._client):
+            near = place.number == 1 or (place is self._client and self._client_is_near)
+            self._plug(switch, place, "near" if near else "far")
+
+    def _plug(self, switch: str, place: _Place, bridge: str) -> None:
+        port = f"port{place.number}"
+        peer = ("peer", "name", "eth0", "netns", place.name)
+        _ip("-n", switch, "link", "add", port, "type", "veth", *peer)
+        _ip("-n", switch, "link", "set", port, "master", bridge, "up")
+        _ip("-n", place.name, "addr", "add", f"{place.host}/24", "dev", "eth0")
+        _ip("-n", place.name, "link", "set", "eth0", "up")
+
+    def cut(self) -> None:
+        """Part the first node from the others."""
+        _ip("-n", f"{self._tag}s", "link", "set", "trunk", "down")
+
+    def join(self) -> None:
+        """Undo `cut`."""
+        _ip("-n", f"{self._tag}s", "link", "set", "trunk", "up")
+
+    def _enter(self, path: str | Path) -> None:
+        """Go into a namespace with this thread and all that it starts from now on."""
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            self._set(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _set(self, descriptor: int) -> None:
+        if _LIBC.setns(descriptor, _NEW_NETWORK) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+
+    # --- the cluster --------------------------------------------------------------------------------
+
+    def up(self, bound: bool = True, timeout: float = 30.0) -> None:
+        """Make the cluster the first time; later, start what is dead; return when all is well."""
+        first = self._home is None
+        if first:
+            self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+            self._lay()
+            self._enter(f"/run/netns/{self._client.name}")
+        for place in self._places:
+            if place.port not in self._processes or self._processes[place.port].ended.is_set():
+                self._start(place)
+        if first:
+            self._form()
+        wait_until(self.is_ready, timeout)
+
+    def _start(self, place: _Place) -> None:
+        place.folder.mkdir(parents=True, exist_ok=True)
+        log = place.folder / "log"
+        text = node_config(
+            place.folder, place.folder / "pid", log, place.port, self._node_timeout_ms
+        )
+        config = place.folder / "conf"
+        text = text.replace(HOST, place.host).replace("protected-mode yes", "protected-mode no")
+        config.write_text(text)
+        command = [IP, "netns", "exec", place.name, str(self._server), str(config)]
+        self._processes[place.port] = launch(command, log, bound=True)
+
+    def _form(self) -> None:
+        nodes = [self._node(place) for place in self._places]
+        for node in nodes:
+            wait_until(lambda node=node: ask(node, "PING") == b"PONG")
+        for epoch, node in enumerate(nodes, 1):
+            tell(node, "CLUSTER", "SET-CONFIG-EPOCH", epoch)
+        for node in nodes[1:]:
+            tell(nodes[0], "CLUSTER", "MEET", node.host, node.port)
+        ends = [SLOTS * number // MASTERS for number in range(MASTERS + 1)]
+        for node, first, end in zip(nodes[:MASTERS], ends[:-1], ends[1:], strict=True):
+            tell(node, "CLUSTER", "ADDSLOTSRANGE", first, end - 1)
+        for node in nodes:
+            wait_until(lambda node=node: len(tell(node, "CLUSTER", "NODES").splitlines()) == NODES)
+        for master, replica in zip(nodes[:MASTERS], nodes[MASTERS:], strict=True):
+            name = tell(master, "CLUSTER", "MYID")
+            wait_until(
+                lambda name=name, node=replica: ask(node, "CLUSTER", "REPLICATE", name) == b"OK"
+            )
+
+    def _node(self, place: _Place) -> NodeStatus:
+        launched = self._processes.get(place.port)
+        pid = launched.pid if launched and not launched.ended.is_set() else None
+        empty = (None, None, 0, ())
+        return NodeStatus(place.host, place.port, "", *empty, pid, pid is not None, *(None,) * 4)
+
+    def is_ready(self) -> bool:
+        return all(self._is_well(self._node(place)) for place in self._places)
+
+    def _is_well(self, node: NodeStatus) -> bool:
+        info, nodes = ask(node, "CLUSTER", "INFO"), ask(node, "CLUSTER", "NODES")
+        if not (isinstance(info, bytes) and isinstance(nodes, bytes)):
+            return False
+        role, *rest = ask(node, "ROLE")
+        settled = rest[2] == b"connected" if role == b"slave" else bool(rest[1])
+        return settled and b"cluster_state:ok" in info and b"fail" not in nodes
+
+    def status(self) -> ClusterStatus:
+        """Return the nodes as the first that answers sees them."""
+        answers = (ask(self._node(p), "CLUSTER", "NODES", timeout=1.0) for p in self._places)
+        text = next(answer for answer in answers if isinstance(answer, bytes)).decode()
+        members = {member.port: member for member in parse_members(text)}
+        nodes = []
+        for place in self._places:
+            node, member = self._node(place), members[place.port]
+            nodes.append(
+                NodeStatus(
+                    node.host, node.port, member.role, member.id, member.master, member.slots,
+                    member.ranges, node.pid, node.alive, None, None, None, None,
+                )
+            )  # fmt: skip
+        return ClusterStatus("", self.url(), "", "", MASTERS, 1, SLOTS, (), tuple(nodes))
+
+    def down(self, delete: bool = True, timeout: float = 2.0) -> None:
+        """End the processes, leave the client's namespace and remove all of them."""
+        for process in self._processes.values():
+            if not process.ended.is_set():
+                os.kill(process.pid, signal.SIGKILL)
+                process.ended.wait(timeout)
+        if self._home is not None:
+            self._set(self._home)
+            os.close(self._home)
+            self._home = None
+        for name in (self._client.name, f"{self._tag}s", *(place.name for place in self._places)):
+            _try("netns", "delete", name)
+
+
+def _ip(*words: str) -> None:
+    subprocess.run([IP, *words], check=True, capture_output=True)
+
+
+def _try(*words: str) -> bool:
+    return subprocess.run([IP, *words], check=False, capture_output=True).returncode == 0
