@@ -31,6 +31,9 @@ from omx_tasks.store.topology import slot_of
 
 #: Seconds of a lease; so long a message may be away that a lost connection took along.
 LEASE = 2.0
+#: Seconds after which every third message is to be worked on: the others hardly stay in the cluster long enough to be
+#: lost with it.
+LATER = 4.0
 #: Seconds that one request may take: longer than any election.
 TIMEOUT = 15.0
 #: Seconds without progress after which what is missing counts as lost.
@@ -92,6 +95,7 @@ class Producer:
             producer=producer,
             ignore_result=True,
             retry=False,
+            countdown=LATER if number % 3 == 0 else None,
             headers={"padding": "x" * self.padding} if self.padding else None,
         )
 

@@ -83,12 +83,12 @@ def _suffer(fault: Fault, folder: Path, options: argparse.Namespace) -> tuple[Ou
             loaded(
                 cluster,
                 folder / "load",
-                pause=PADDING.get(fault, 0) / 1e7,
+                pause=0.001,
                 padding=PADDING.get(fault, 0),
                 durability=options.durability,
             )
         )
-        total = options.messages // 10 if fault in PADDING else options.messages
+        total = options.messages // 8 if fault in PADDING else options.messages
         _reach(load, round(total * BEFORE))
         since = time.monotonic()
         with commit(fault, cluster, load.struck):
