@@ -21,9 +21,9 @@ from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.graph.plan import compile_plan
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.mcp.loop import LoopThread
-from omx_tasks.results import joins
+from omx_tasks.results import chords, joins
 from omx_tasks.results.joins import Ending, Outcome
-from omx_tasks.store import shards
+from omx_tasks.store import keys, shards
 from omx_tasks.store.client import Store
 from omx_tasks.store.confirmer import REPLICA_MS
 from omx_tasks.store.courier import Courier
@@ -106,9 +106,12 @@ def _durable_calls(name: str) -> dict[str, Call]:
         "tell for ever": Call(
             script("tell_1"), (result, result), (success, 0, 1, "-"), durable=True
         ),
-        "part": Call(script("chord_1"), (chord,), ("part",), durable=True),
-        "over": Call(script("chord_over_1"), (chord,), (60,), durable=True),
-        "late part": Call(script("chord_1"), (chord,), ("part",), durable=True),
+        "begin of a chord": chords.begin(chord, "run", keep=60),
+        "added part": chords.add(chord, "added", "x"),
+        "part": chords.count(chord, "part", 0),
+        "over": chords.over(chord),
+        "late part": chords.count(chord, "part", 0),
+        "prepare": Call(script("prepare_1"), keys.run_keys(name), (60, "a", 0, "[]"), durable=True),
     }
 
 
@@ -185,7 +188,7 @@ def test_an_agents_calls_are_answered_when_they_are_confirmed(
         loop.run(on_loop(wire.send, call, answers.append), timeout=5)
         return answers
 
-    loop.run(on_loop(wire.open, loop.loop), timeout=5)
+    loop.run(wire.open(), timeout=5)
     until(lambda: send(_publish(queue, "opens")) and wire._durable_links.of(shard.slot))
     with stalled(shard.replica):
         durable, other = send(_publish(queue)), send(queues.stats(queue))
@@ -193,7 +196,7 @@ def test_an_agents_calls_are_answered_when_they_are_confirmed(
         assert durable == []
     until(lambda: durable)
     assert durable in ([[1, 0]], [[0, 1]])
-    loop.run(on_loop(wire.close), timeout=5)
+    loop.run(wire.close(), timeout=5)
     courier.stop()
     loop.stop()
 
