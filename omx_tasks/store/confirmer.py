@@ -13,7 +13,8 @@ A master is asked in the way that fits what is known of it::
        └──ROLE names none──► alone ◄────┘ 0 in time, ROLE names none
                                └──► accepted by the master alone, or refused: a setting
 
-So a shard without a replica costs a ``ROLE`` a trip, not the time that ``WAIT`` waits in vain.
+So a shard without a replica costs a ``ROLE`` a trip, not the time that ``WAIT`` waits in vain. A replica that is named
+and has never acknowledged anything is new: it is waited for once, and then taken for none until it speaks.
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ class Confirmer:
         if reply[0] != b"master":
             self.forget(node)
             return False
-        if reply[2]:
-            waited_in_vain = node in self._followed
+        waited_in_vain = node in self._followed
+        if follows(reply) or (reply[2] and not waited_in_vain and node not in self.alone):
             self._followed.add(node)
             if node in self.alone:
                 self.alone.discard(node)
@@ -127,6 +128,15 @@ class Confirmer:
     def forget(self, node: Node) -> None:
         """Ask for the replicas of a node anew: its connection broke."""
         self._followed.discard(node)
+
+
+def follows(role: Any) -> bool:
+    """Whether a ``ROLE`` answer names a replica that is up to date or was; one that still loads said nothing yet."""
+    return (
+        isinstance(role, list)
+        and role[0] == b"master"
+        and any(offset != b"0" for *_, offset in role[2])
+    )
 
 
 def refuse(reply: ReplyError) -> None:

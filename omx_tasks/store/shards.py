@@ -8,7 +8,7 @@ from typing import NamedTuple
 from omx_tasks.durability import Durability, Promise, WithoutReplica
 from omx_tasks.store.address import Node
 from omx_tasks.store.client import Store
-from omx_tasks.store.confirmer import ROLE
+from omx_tasks.store.confirmer import ROLE, follows
 from omx_tasks.store.link import LinkError
 
 
@@ -46,4 +46,4 @@ def _followed(store: Store, node: Node, deadline: float) -> bool:
     except LinkError:
         return False
     store.give(link)
-    return isinstance(answer, list) and answer[0] == b"master" and bool(answer[2])
+    return follows(answer)

@@ -25,7 +25,7 @@ from omx_tasks.results import chords, joins
 from omx_tasks.results.joins import Ending, Outcome
 from omx_tasks.store import keys, shards
 from omx_tasks.store.client import Store
-from omx_tasks.store.confirmer import REPLICA_MS
+from omx_tasks.store.confirmer import REPLICA_MS, follows
 from omx_tasks.store.courier import Courier
 from omx_tasks.store.scripts import Call, script
 from omx_tasks.store.sender import Sender
@@ -224,7 +224,7 @@ def test_a_master_without_replica_is_taken_at_its_word_at_once_and_that_is_said_
         assert "confirmed by it alone" in caplog.text
         assert shards.count(store) == (1, 3)
         tell(lonely.replica, "CLUSTER", "REPLICATE", lonely.master.id)
-        wait_until(lambda: ask(lonely.master, "ROLE")[2])
+        wait_until(lambda: follows(ask(lonely.master, "ROLE")))
         store.run(_publish(queue, "followed"))
     assert [record.getMessage().split()[1:4] for record in caplog.records] == [
         ["has", "no", "replica:"],
