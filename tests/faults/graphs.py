@@ -49,6 +49,7 @@ class Graphs:
     pause: float
     runs: list[Run] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -69,13 +70,22 @@ class Graphs:
                 self.runs.append(self.fleet.submit(*operations))
             except OmxError as error:
                 self.refused.append(str(error))
-            time.sleep(self.pause)
+            if self._stop.wait(self.pause):
+                return
+
+    def stop(self) -> None:
+        """Submit no more."""
+        self._stop.set()
+        self._join()
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join(120)
+            assert not self._thread.is_alive(), "a submission hangs"
 
     def finish(self) -> Ended:
         """Wait for the end of all that was submitted."""
-        assert self._thread is not None
-        self._thread.join(120)
-        assert not self._thread.is_alive(), "a submission hangs"
+        self._join()
         views = self._views()
         until = time.monotonic() + PATIENCE
         while any(not view.over for view in views) and time.monotonic() < until:
@@ -125,6 +135,7 @@ def running(url: str, folder: Path, count: int, pause: float, durability: str) -
         graphs.start()
         yield graphs
     finally:
+        graphs.stop()
         fleet.stop()
         coordinator.send_signal(signal.SIGTERM)
         coordinator.wait(10)

@@ -61,10 +61,11 @@ class Producer:
         self._thread.start()
 
     def stop(self) -> None:
-        assert self._thread is not None
+        """Stop, if it was started; a second time changes nothing."""
         self._stop.set()
-        self._thread.join(TIMEOUT * 3)
-        assert not self._thread.is_alive(), "a producer hangs"
+        if self._thread is not None:
+            self._thread.join(TIMEOUT * 3)
+            assert not self._thread.is_alive(), "a producer hangs"
 
     def _run(self) -> None:
         with self.app.producer_or_acquire() as producer:
@@ -222,6 +223,8 @@ class Load:
         return sum(sum(one.waiting) + one.leased + one.delayed + one.dead for one in stats)
 
     def stop(self) -> None:
+        for producer in self.producers:
+            producer.stop()
         for worker in self.workers:
             worker.terminate()
         for worker in self.workers:
