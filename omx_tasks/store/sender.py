@@ -195,9 +195,7 @@ class Sender:
 
     def _retire(self) -> list[_Lane]:
         """Take the links away that owe no answer and carried something durable: to be confirmed."""
-        ready = [
-            lane for lane in self._lanes.values() if lane.unconfirmed and not lane.on_its_way
-        ]
+        ready = [lane for lane in self._lanes.values() if lane.unconfirmed and not lane.on_its_way]
         for lane in ready:
             del self._lanes[lane.link.node]
         return ready

@@ -27,7 +27,7 @@ from omx_tasks.store import keys, shards
 from omx_tasks.store.client import Store
 from omx_tasks.store.confirmer import REPLICA_MS, follows
 from omx_tasks.store.courier import Courier
-from omx_tasks.store.scripts import Call, script
+from omx_tasks.store.scripts import Call, Script, script
 from omx_tasks.store.sender import Sender
 
 DEBIAN = shutil.which("redis-server")
@@ -169,6 +169,22 @@ def test_what_was_sent_without_waiting_is_confirmed_a_moment_later_or_sent_again
     assert sender.flush(10)
     assert sum(queues.read_stats(store.run(queues.stats(queue))).waiting) == 200
     assert lost == []
+    sender.close()
+
+
+def test_what_was_not_confirmed_does_not_come_after_what_was_sent_later(
+    make_store: MakeStore, shard: Shard, queue: str
+) -> None:
+    text = f"redis.call('SET', KEYS[1], ARGV[1]) -- {queue}"
+    said, key = Script("said", text, "0" * 40), f"{{{queue}}}:said"
+    store = make_store()
+    sender = Sender(store, lambda _call, _error: None)
+    with stalled(shard.replica):
+        sender.send(Call(said, (key,), ("started",), durable=True))
+        assert not sender.flush(0.1)
+        sender.send(Call(said, (key,), ("failed",), durable=True))
+    assert sender.flush(10)
+    assert store.command(key, "GET", key) == b"failed"
     sender.close()
 
 

@@ -83,7 +83,7 @@ def test_a_call_that_is_larger_than_what_the_system_takes_over_has_been_sent(
     sender: Sender, store: Store, queue: str
 ) -> None:
     sender.send(queues.publish(queue, [Posting("large", "x" * 50_000_000)]))
-    assert not any(link.unsent for link in sender._links.values())
+    assert not any(lane.link.unsent for lane in sender._lanes.values())
     assert sender.flush(10)
     assert _waiting(store, queue) == 1
 
@@ -94,11 +94,11 @@ def test_what_is_carried_again_does_not_come_after_what_was_sent_later(
     said = Script("said", f"return redis.call('SET', KEYS[1], ARGV[1]) -- {queue}", "0" * 40)
     key = f"{{{queue}}}:said"
     gate = threading.Event()
-    sender.send(_publish(queue, "1"))
+    sender.send(queues.stats(queue))
     assert sender.flush(5)
-    sender._courier.send(_publish(queue, "2"), lambda _: gate.wait(10) and None)
-    (link,) = sender._links.values()
-    link._socket.shutdown(2)  # type: ignore[union-attr]
+    sender._courier.send(_publish(queue, "1"), lambda _: gate.wait(10) and None)
+    (lane,) = sender._lanes.values()
+    lane.link._socket.shutdown(2)  # type: ignore[union-attr]
     sender.send(Call(said, (key,), ("started",)))
     sender.send(Call(said, (key,), ("failed",)))
     gate.set()
@@ -122,16 +122,17 @@ def test_what_was_refused_does_not_come_after_what_was_not(
 def test_a_link_that_breaks_after_a_long_silence_is_looked_at_once(
     sender: Sender, store: Store, queue: str
 ) -> None:
-    sender.send(_publish(queue, "1"))
+    sender.send(queues.stats(queue))
     assert sender.flush(5)
-    (link,) = sender._links.values()
+    (lane,) = sender._lanes.values()
+    link = lane.link
     link._socket.shutdown(2)  # type: ignore[union-attr]
     link._expect(lambda _reply: None)
     link.silent_since = time.monotonic() - SILENCE - 1
     assert list(sender._look()) == []
-    sender.send(_publish(queue, "2"))
+    sender.send(_publish(queue, "1"))
     assert sender.flush(5)
-    assert _waiting(store, queue) == 2
+    assert _waiting(store, queue) == 1
 
 
 def test_a_call_for_the_wrong_node_finds_the_right_one(
