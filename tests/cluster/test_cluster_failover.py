@@ -33,7 +33,7 @@ def test_a_replica_takes_over_from_a_killed_master_which_heals_to_a_replica(
     connect(cluster).mset_nonatomic({f"key-{n}": str(n) for n in range(100)})
     master = cluster.status().nodes[0]
     heir = follower_of(cluster, master)
-    wait_until(lambda: at(cluster, heir.port).lag == 0)
+    wait_until(lambda: at(cluster, heir.port).lag == 0 and cluster.status().alone == 0)
     os.kill(master.pid, signal.SIGKILL)
     wait_until(lambda: at(cluster, heir.port).slots == master.slots)
     assert (cluster.status().state, cluster.status().alone) == ("degraded", 1)
