@@ -52,9 +52,17 @@ class ClusterStatus:
 
     @property
     def alone(self) -> int:
-        """How many masters that serve slots have no replica that is up to date."""
+        """How many masters that serve slots have no replica that is up to date.
+
+        One that is dead may still be said to serve what its heir serves: they are one shard.
+        """
         followed = {node.master for node in self.nodes if node.link == "up"}
-        return sum(bool(node.slots) and node.id not in followed for node in self.nodes)
+        served = {pair for node in self.nodes if node.alive for pair in node.ranges}
+        return sum(
+            node.id not in followed and (node.alive or not served.issuperset(node.ranges))
+            for node in self.nodes
+            if node.slots
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``json.dumps`` takes: the same names, and lists for tuples."""
