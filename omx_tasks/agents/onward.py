@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from omx_tasks.broker import queues
 from omx_tasks.broker.poller import readable
 from omx_tasks.broker.queues import Delivery, Held, Posting
+from omx_tasks.broker.routing import queue_of
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.store.scripts import Call
 
@@ -31,8 +32,6 @@ from omx_tasks.store.scripts import Call
 MessageOf = Callable[[str, StoredPlan, str], tuple[str, Posting]]
 #: Begins the operation of a message that is about to be this agent's; the future says whether it is.
 Take = Callable[[Any, asyncio.Future[bool]], object]
-
-
 #: Begins an operation; the future says whether its message is this agent's.
 Begin = Callable[[asyncio.Future[bool]], None]
 
@@ -40,7 +39,7 @@ Begin = Callable[[asyncio.Future[bool]], None]
 class Onward(Protocol):
     """What the runner asks when operations became ready."""
 
-    def choose(self, run_id: str, plan: StoredPlan, ready: Sequence[str]) -> str | None:
+    def choose(self, plan: StoredPlan, ready: Sequence[str]) -> str | None:
         """Return the one that may go on here."""
 
     def keep(self, run_id: str, plan: StoredPlan, operation: str) -> tuple[Call, Begin]:
@@ -58,10 +57,10 @@ class OnChannel:
     def __repr__(self) -> str:
         return f"<OnChannel {self._consumer!r}>"
 
-    def choose(self, run_id: str, plan: StoredPlan, ready: Sequence[str]) -> str | None:
+    def choose(self, plan: StoredPlan, ready: Sequence[str]) -> str | None:
         """Return the operation with the longest remaining path, if this agent consumes its queue."""
         first = max(ready, key=lambda operation: plan.step(operation).rank)
-        queue, _ = self._message_of(run_id, plan, first)
+        queue = queue_of(plan.step(first).capabilities)
         consumes = self._consumer.task_consumer.consuming_from(queue)
         return first if consumes else None
 

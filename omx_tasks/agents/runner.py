@@ -344,7 +344,7 @@ class Runner:
         """Say what publishes the operations that became ready; one of them may go on here."""
         stays = None
         if work.onward is not None and ready and self._slots.free and not self._draining:
-            stays = work.onward.choose(work.run_id, plan, ready)
+            stays = work.onward.choose(plan, ready)
         leave = [name for name in ready if name != stays]
         calls = self._advance(work.run_id, plan, leave) if leave else []
         publications: list[_Publication] = [(call, None) for call in calls]
