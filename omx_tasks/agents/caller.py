@@ -101,6 +101,13 @@ class Caller:
                     return replace(outcome, cold=began - asked)
             await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1)))
 
+    def is_harmless(self, step: StoredStep) -> bool:
+        """Whether making this call twice comes to the same as once, as far as is known before it is made."""
+        if step.kind != "tool":
+            return True
+        session = self._sessions.live(step.server)
+        return session is not None and self._promises(step, session)[1]
+
     async def _made(
         self, make: Callable[..., Awaitable[Value]], equal: Hashable, on_progress: Progress | None
     ) -> tuple[Value, bool]:

@@ -3,11 +3,12 @@
 ::
 
     begin:   a slot ──► start ──go──► resolve ──► call (see `caller`) ──► Outcome
-                          └─over──► nothing to do          (foreach: expand instead of call)
-    settle:  finish (outcome stored, joins counted) ──► publish what became ready ──► done (the message is acked)
+                          ├─over──► nothing to do          (foreach: expand instead of call)
+                          └─early─► the message goes back  (its release was lost with a node, and comes again)
+    settle:  finish (outcome stored, joins counted) ──► publish what became ready ──► done (see `settling`)
 
 All of this happens on the loop of the agent, many operations at once; a batch that was claimed together also starts,
-finishes and publishes together.
+finishes and publishes together. Before a call that may not be made twice, its start is confirmed by a replica.
 
 Whatever happens to an operation, ``done`` is told once: a message that nobody answers for would hold its lease and
 its place in the agent for ever.
@@ -31,6 +32,7 @@ from omx_tasks.agents.handover import Handover
 from omx_tasks.agents.onward import Begin, Onward
 from omx_tasks.agents.plans import Plans
 from omx_tasks.agents.progress import Reporter
+from omx_tasks.agents.settling import Settling
 from omx_tasks.agents.slots import Slots
 from omx_tasks.agents.steps import Steps
 from omx_tasks.agents.wire import Wire
@@ -63,6 +65,10 @@ REVOKED = Outcome("cancelled", error=OperationError("lost", "the task was revoke
 _Publication = tuple[Call, Begin | None]
 
 logger = logging.getLogger(__name__)
+
+
+class EarlyError(OmxError):
+    """It is not this operation's turn yet: its message must come back later."""
 
 
 class Work:
@@ -265,8 +271,11 @@ class Runner:
         plan, step = _known(work)
         run_id, operation, token = work.run_id, work.operation, work.token
         needed = step.needed(operation)
-        answer = await self._begun(run_id, Beginning(operation, token, needed))
+        confirmed = not self._caller.is_harmless(step)
+        answer = await self._begun(run_id, Beginning(operation, token, needed), confirmed)
         start = joins.started(answer, needed)
+        if start.verdict == "early":
+            raise EarlyError(f"{work!r} is not ready: its release was lost, and will be made again")
         if start.verdict != "go" or (work.kept is not None and not await work.kept):
             return None
         scope = _scope(plan, operation, start)
@@ -303,10 +312,10 @@ class Runner:
             publications += map(self._ask, calls)
         await asyncio.gather(*publications)
 
-    def _begun(self, run_id: str, beginning: Beginning) -> Awaitable[Any]:
+    def _begun(self, run_id: str, beginning: Beginning, confirmed: bool) -> Awaitable[Any]:
         """Say that an operation begins; the answer, or its error, comes back to the loop."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._steps.start(run_id, beginning, partial(_resolve, future))
+        self._steps.start(run_id, beginning, partial(_resolve, future), confirmed=confirmed)
         return future
 
     def _ask(self, request: Call) -> asyncio.Future[Any]:
@@ -316,34 +325,41 @@ class Runner:
         return future
 
     def _settle(self, work: Work, outcome: Outcome) -> None:
-        """Finish, then publish, then say done."""
+        """Finish, publish what became ready, then say done."""
         plan, step = _known(work)
         self._observe(plan, step, work.operation, outcome)
+        settling = Settling(
+            partial(self._publish, work, plan), lambda error: self._end(work, outcome, error)
+        )
+        ending = Ending(work.operation, outcome, step.goes_on)
+        self._steps.finish(work.run_id, ending, settling.confirmed, settling.stored)
 
-        def finished(ready: Any) -> None:
-            if isinstance(ready, OmxError):
-                self._end(work, None, ready)
-                return
-            try:
-                calls = self._follow(work, plan, [name.decode() for name in ready])
-            except Exception as error:  # as in _run
-                logger.exception("what follows %r could not be published", work)
-                self._end(work, None, OmxError(f"internal error: {error}"))
-                return
-            if calls:
-                self._publish(calls, published)
-            else:
-                self._end(work, outcome, None)
+    def _publish(
+        self,
+        work: Work,
+        plan: StoredPlan,
+        ready: Sequence[str],
+        published: Callable[[Any], None],
+    ) -> int:
+        """Publish operations that became ready; one of them may go on here."""
 
-        def published(error: OmxError | None) -> None:
-            self._end(work, outcome, error)
+        def answered(kept: asyncio.Future[bool] | None, reply: Any) -> None:
+            if kept is not None:
+                _resolve(kept, reply if isinstance(reply, OmxError) else reply == 1)
+            published(reply)
 
-        self._steps.finish(work.run_id, Ending(work.operation, outcome, step.goes_on), finished)
+        publications = self._follow(work, plan, ready)
+        for call, begin in publications:
+            kept = None if begin is None else asyncio.get_running_loop().create_future()
+            self._wire.send(call, partial(answered, kept))
+            if begin is not None and kept is not None:
+                begin(kept)
+        return len(publications)
 
-    def _follow(self, work: Work, plan: StoredPlan, ready: list[str]) -> list[_Publication]:
+    def _follow(self, work: Work, plan: StoredPlan, ready: Sequence[str]) -> list[_Publication]:
         """Say what publishes the operations that became ready; one of them may go on here."""
         stays = None
-        if work.onward is not None and ready and self._slots.free and not self._draining:
+        if work.onward is not None and self._slots.free and not self._draining:
             stays = work.onward.choose(plan, ready)
         leave = [name for name in ready if name != stays]
         calls = self._advance(work.run_id, plan, leave) if leave else []
@@ -351,27 +367,6 @@ class Runner:
         if stays is not None and work.onward is not None:
             publications.append(work.onward.keep(work.run_id, plan, stays))
         return publications
-
-    def _publish(
-        self,
-        publications: Sequence[_Publication],
-        published: Callable[[OmxError | None], None],
-    ) -> None:
-        """Make these calls, begin what is ours; ``published`` is told once, with the first error if there was one."""
-        replies: list[Any] = []
-
-        def answered(kept: asyncio.Future[bool] | None, reply: Any) -> None:
-            if kept is not None:
-                _resolve(kept, reply if isinstance(reply, OmxError) else reply == 1)
-            replies.append(reply)
-            if len(replies) == len(publications):
-                published(next((reply for reply in replies if isinstance(reply, OmxError)), None))
-
-        for call, begin in publications:
-            kept = None if begin is None else asyncio.get_running_loop().create_future()
-            self._wire.send(call, partial(answered, kept))
-            if begin is not None and kept is not None:
-                begin(kept)
 
     def _end(self, work: Work, outcome: Outcome | None, error: OmxError | None) -> None:
         try:

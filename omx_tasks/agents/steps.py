@@ -30,20 +30,23 @@ _Step = TypeVar("_Step")
 
 
 class _Gathered(Generic[_Step]):
-    """Steps by run, until they leave; each is told its own part of the answer, or the error."""
+    """Steps by run, until they leave; each is told its own part of the answer, or the error.
+
+    One that wants to hear of it as soon as it is ``stored`` is told twice, as `Wire.send` says.
+    """
 
     def __init__(self, wire: Wire, call: Callable[[str, Sequence[_Step]], Call]) -> None:
         self._wire = wire
         self._call = call
-        self._waiting: dict[str, list[tuple[_Step, Done]]] = defaultdict(list)
+        self._waiting: dict[str, list[tuple[_Step, Done, Done | None]]] = defaultdict(list)
         self._under_way = 0
         self._most = min(MOST, wire.batch or MOST)
 
-    def add(self, run_id: str, step: _Step, done: Done) -> None:
+    def add(self, run_id: str, step: _Step, done: Done, stored: Done | None = None) -> None:
         """Take a step along with the next call."""
         if not self._waiting and self._under_way < ENOUGH:
             self._wire.soon(self._leave)
-        self._waiting[run_id].append((step, done))
+        self._waiting[run_id].append((step, done, stored))
 
     def _leave(self) -> None:
         waiting, self._waiting = self._waiting, defaultdict(list)
@@ -51,35 +54,52 @@ class _Gathered(Generic[_Step]):
             for begin in range(0, len(steps), self._most):
                 part = steps[begin : begin + self._most]
                 self._under_way += 1
-                readers = [done for _, done in part]
-                call = self._call(run_id, [step for step, _ in part])
-                self._wire.send(call, partial(self._answered, readers))
+                call = self._call(run_id, [step for step, _, _ in part])
+                early, late = [stored for *_, stored in part], [done for _, done, _ in part]
+                self._wire.send(call, partial(self._answered, late), partial(_tell, early))
 
     def _answered(self, readers: Sequence[Done], answer: Any) -> None:
         self._under_way -= 1
         if self._waiting and self._under_way < ENOUGH:
             self._wire.soon(self._leave)  # with what follows from these answers
-        parts = [answer] * len(readers) if isinstance(answer, OmxError) else answer
-        for read, part in zip(readers, parts, strict=True):
-            try:
-                read(part)
-            except Exception:  # one reader's fault must not cost the others
-                logger.exception("an answer could not be told")
+        _tell(readers, answer)
+
+
+def _tell(readers: Sequence[Done | None], answer: Any) -> None:
+    parts = [answer] * len(readers) if isinstance(answer, OmxError) else answer
+    for read, part in zip(readers, parts, strict=True):
+        if read is None:
+            continue
+        try:
+            read(part)
+        except Exception:  # one reader's fault must not cost the others
+            logger.exception("an answer could not be told")
 
 
 class Steps:
     """Beginnings and endings of an agent's operations. Lives on the wire's loop."""
 
     def __init__(self, agent: str, wire: Wire) -> None:
-        self._beginnings: _Gathered[Beginning] = _Gathered(
-            wire, lambda run_id, steps: joins.start(run_id, agent, steps)
+        self._beginnings, self._confirmed = (
+            _Gathered[Beginning](wire, partial(_start, agent, confirmed=confirmed))
+            for confirmed in (False, True)
         )
         self._endings: _Gathered[Ending] = _Gathered(wire, joins.finish)
 
-    def start(self, run_id: str, beginning: Beginning, done: Done) -> None:
-        """Say that an operation begins; ``done`` gets what `joins.started` reads, or an `OmxError`."""
-        self._beginnings.add(run_id, beginning, done)
+    def start(
+        self, run_id: str, beginning: Beginning, done: Done, *, confirmed: bool = False
+    ) -> None:
+        """Say that an operation begins; ``done`` gets what `joins.started` reads, or an `OmxError`.
 
-    def finish(self, run_id: str, ending: Ending, done: Done) -> None:
-        """Write an outcome; ``done`` gets the ids that it made ready, or an `OmxError`."""
-        self._endings.add(run_id, ending, done)
+        Where it is ``confirmed``, whoever begins the operation after this agent knows that it was begun here.
+        """
+        steps = self._confirmed if confirmed else self._beginnings
+        steps.add(run_id, beginning, done)
+
+    def finish(self, run_id: str, ending: Ending, done: Done, stored: Done) -> None:
+        """Write an outcome; ``stored``, then ``done`` get the ids that it made ready; only ``done`` an `OmxError`."""
+        self._endings.add(run_id, ending, done, stored)
+
+
+def _start(agent: str, run_id: str, steps: Sequence[Beginning], *, confirmed: bool) -> Call:
+    return joins.start(run_id, agent, steps, confirmed=confirmed)

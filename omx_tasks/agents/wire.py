@@ -10,7 +10,8 @@ courier costs two changes of threads for each trip, which is more than the trip 
 So the courier, which waits, tries again and gives up in the end, has what goes wrong and nothing else.
 
 Durable calls have links of their own: while a node waits for its replica (one ``WAIT`` for all that left together), it
-does nothing else for that link. What comes meanwhile is confirmed together, next.
+does nothing else for that link. What comes meanwhile is confirmed together, next. Who can do something with an answer
+that may yet be lost with its node is told it as soon as it is ``stored``.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class _Errand:
 
     call: Call
     done: Done
+    stored: Done | None = None
     reply: Any = None
 
 
@@ -86,8 +88,12 @@ class Wire:
             links.close()
         self._loop = None
 
-    def send(self, call: Call, done: Done) -> None:
-        """Make a call; ``done`` gets its answer, or an `OmxError`."""
+    def send(self, call: Call, done: Done, stored: Done | None = None) -> None:
+        """Make a call; ``done`` gets its answer, or an `OmxError`.
+
+        ``stored`` gets the answer of a durable call before it is confirmed, at most once: when it has to be made again,
+        ``done`` may get another one.
+        """
         slot = slot_of(call.keys[0])
         durable = call.durable and self._confirmer.active
         links = self._durable_links if durable else self._links
@@ -98,7 +104,7 @@ class Wire:
             return
         self._number += 1
         number = self._number
-        self._on_its_way.setdefault(link, {})[number] = _Errand(call, done)
+        self._on_its_way.setdefault(link, {})[number] = _Errand(call, done, stored)
         if not self._full and self._loop is not None:
             self._loop.call_soon(self._flush)
         self._full.add(link)
@@ -134,7 +140,10 @@ class Wire:
         if isinstance(reply, ReplyError):
             self._answered(link, number, reply)
         else:
-            self._on_its_way[link][number].reply = reply
+            errand = self._on_its_way[link][number]
+            errand.reply = reply
+            if errand.stored is not None:
+                _tell(errand.stored, reply)
 
     def _confirm(self, link: Link, last: int, command: Command) -> None:
         """Ask whether all durable calls up to the number ``last`` outlive the node."""

@@ -54,8 +54,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Start:
-    """The answer to `start`: ``verdict`` is ``go``, ``over`` or ``gone``.
+    """The answer to `start`: ``verdict`` is ``go``, ``over``, ``gone`` or ``early``.
 
+    ``early``: by what the run knows it is not its turn, since what released it was lost with its node, and will be done
+    again. So its message must come back later, and may not be acknowledged.
     With ``go``: the number of this attempt (from 1), the item of a foreach, and the values of the operations that
     were referred to, by id.
     """
@@ -120,12 +122,17 @@ class Ending(NamedTuple):
     goes_on: bool
 
 
-def start(run_id: str, agent: str, beginnings: Iterable[Beginning]) -> Call:
-    """Say that an agent begins operations; read the answer's parts, one for each, with `started`."""
+def start(
+    run_id: str, agent: str, beginnings: Iterable[Beginning], *, confirmed: bool = False
+) -> Call:
+    """Say that an agent begins operations; read the answer's parts, one for each, with `started`.
+
+    ``confirmed``: before a call that must not be made twice.
+    """
     arguments: list[Any] = [agent]
     for operation, token, references in beginnings:
         arguments += (operation, token, len(references), *references)
-    return Call(script("start_1"), keys.run_keys(run_id), arguments)
+    return Call(script("start_1"), keys.run_keys(run_id), arguments, durable=confirmed)
 
 
 def started(answer: Sequence[Any], references: Sequence[str]) -> Start:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from omx_tasks.agents import runner as runner_module
-from omx_tasks.agents.runner import Runner
+from omx_tasks.agents.runner import EarlyError, Runner
+from omx_tasks.broker import queues
+from omx_tasks.broker.queues import Posting
 from omx_tasks.errors import OmxError, UnavailableError
 from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.graph.plan import compile_plan
@@ -28,6 +30,7 @@ class Answers:
     """In the wire's place: answers each script with what the test says, in a later round of the loop."""
 
     batch = 0
+    loop: asyncio.AbstractEventLoop | None = None
 
     def __init__(self) -> None:
         self.by_script: dict[str, Any] = {
@@ -37,10 +40,32 @@ class Answers:
             "publish_1": [1, 0],
         }
         self.asked: list[str] = []
+        self.confirmed: list[str] = []
+        #: While it is set, durable calls are stored and not confirmed.
+        self.hold = False
+        self.held: list[Callable[[], None]] = []
 
-    def send(self, call: Call, done: Callable[[Any], None]) -> None:
+    def send(
+        self,
+        call: Call,
+        done: Callable[[Any], None],
+        stored: Callable[[Any], None] | None = None,
+    ) -> None:
         self.asked.append(call.script.name)
-        self.soon(lambda: self._tell(done, self._answer(call)))
+        if call.durable:
+            self.confirmed.append(call.script.name)
+        if call.durable and stored is not None and self.hold:
+            self.soon(lambda: self._tell(stored, self._answer(call)))
+            self.held.append(lambda: self._tell(done, self._answer(call)))
+        else:
+            self.soon(lambda: self._tell(done, self._answer(call)))
+
+    def let_go(self) -> None:
+        """Confirm what was held."""
+        self.hold = False
+        assert self.loop is not None
+        for tell in self.held:
+            self.loop.call_soon_threadsafe(tell)
 
     def _answer(self, call: Call) -> Any:
         answer, count = self.by_script[call.script.name], len(call.arguments)
@@ -48,6 +73,7 @@ class Answers:
         return answer * steps if steps and isinstance(answer, list) else answer
 
     def soon(self, act: Callable[[], None]) -> None:
+        self.loop = asyncio.get_running_loop()
         asyncio.get_running_loop().call_soon(act)
 
     def _tell(self, done: Callable[[Any], None], answer: Any) -> None:
@@ -62,7 +88,11 @@ class Calls:
         self.error: Exception | None = None
         self.blocked = False
         self.begun = 0
+        self.harmless = True
         self.step: StoredStep | None = None
+
+    def is_harmless(self, _step: StoredStep) -> bool:
+        return self.harmless
 
     async def call(self, step: StoredStep, attempt: int, *_: Any) -> Outcome:
         self.begun += 1
@@ -91,6 +121,12 @@ def advance() -> list[Any]:
 
 
 @pytest.fixture
+def published() -> list[str]:
+    """The operations that `advance` was told to publish."""
+    return []
+
+
+@pytest.fixture
 def loop() -> Iterator[LoopThread]:
     loop = LoopThread()
     loop.start()
@@ -104,12 +140,16 @@ def runner(
     answers: Answers,
     calls: Calls,
     advance: list[Any],
+    published: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Runner:
     monkeypatch.setattr(runner_module, "PATIENCE", 0.0)
 
-    def publish(*_: Any) -> list[Call]:
-        raise advance[0]
+    def publish(_run_id: str, _plan: StoredPlan, ready: Sequence[str]) -> list[Call]:
+        if advance:
+            raise advance[0]
+        published.extend(ready)
+        return [queues.publish("queue", [Posting(name, "")]) for name in ready]
 
     return Runner(
         agent="agent",
@@ -150,6 +190,43 @@ def test_a_plan_that_cannot_be_read_sends_the_message_back(
     assert runner.drain(5)
     answers.by_script["read_plan_1"] = DOCUMENT
     assert runner.run("run", "a") is not None
+
+
+def test_what_is_not_its_turn_yet_goes_back_uncalled(
+    runner: Runner, answers: Answers, calls: Calls
+) -> None:
+    answers.by_script["start_1"] = [[b"early"]]
+    with pytest.raises(EarlyError, match="not ready"):
+        runner.run("run", "a")
+    assert calls.begun == 0
+    assert runner.drain(5)
+
+
+@pytest.mark.parametrize("harmless", [True, False])
+def test_a_start_is_confirmed_before_a_call_that_may_not_be_made_twice(
+    runner: Runner, answers: Answers, calls: Calls, harmless: bool
+) -> None:
+    calls.harmless = harmless
+    assert runner.run("run", "a") is not None
+    assert ("start_1" in answers.confirmed) is not harmless
+    assert "finish_1" in answers.confirmed
+
+
+def test_what_became_ready_is_published_before_the_outcome_is_confirmed(
+    runner: Runner, answers: Answers, published: list[str], until: Callable[..., None]
+) -> None:
+    """And what only the confirmed answer names, because the first one was lost, is published as well."""
+    answers.by_script["finish_1"] = [[b"b"]]
+    answers.hold = True
+    told: list[Any] = []
+    runner.submit("run", "a", lambda *ended: told.append(ended))
+    until(lambda: published == ["b"] and answers.held)
+    assert told == []
+    answers.by_script["finish_1"] = [[b"b", b"c"]]
+    answers.let_go()
+    assert runner.drain(5)
+    assert published == ["b", "c"]
+    assert [(outcome.state, error) for outcome, error in told] == [("succeeded", None)]
 
 
 def test_when_what_follows_cannot_be_published_the_message_goes_back(

@@ -32,9 +32,9 @@ class CountingWire(Wire):
         super().__init__(store, courier, batch=batch)
         self.called: list[str] = []
 
-    def send(self, call: Call, done: Done) -> None:
+    def send(self, call: Call, done: Done, stored: Done | None = None) -> None:
         self.called.append(call.script.name)
-        super().send(call, done)
+        super().send(call, done, stored)
 
 
 class Bench:
@@ -86,7 +86,7 @@ def run_id(store: Store) -> str:
 def test_steps_of_one_run_go_in_few_scripts_and_each_is_told_its_own_answer(
     bench: Bench, run_id: str, until: Until
 ) -> None:
-    begun, ended = dict[int, Any](), dict[int, Any]()
+    begun, early, ended = dict[int, Any](), dict[int, Any](), dict[int, Any]()
 
     def begin() -> None:
         for number in range(COUNT):
@@ -99,7 +99,10 @@ def test_steps_of_one_run_go_in_few_scripts_and_each_is_told_its_own_answer(
         for number in range(COUNT):
             ending = Ending(f"o{number}", Outcome("succeeded"), goes_on=False)
             bench.steps.finish(
-                run_id, ending, lambda ready, number=number: ended.update({number: ready})
+                run_id,
+                ending,
+                lambda ready, number=number: ended.update({number: ready}),
+                lambda ready, number=number: early.update({number: ready}),
             )
 
     bench.together(begin)

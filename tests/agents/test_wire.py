@@ -111,6 +111,24 @@ def test_what_a_broken_link_did_not_answer_is_carried_again(
     bench.warm_up(queue, until)  # there is a link again
 
 
+def test_an_answer_is_told_when_it_is_stored_and_again_when_it_is_confirmed(
+    bench: Bench, queue: str, until: Until
+) -> None:
+    bench.warm_up(queue, until)
+    told: list[tuple[str, Any]] = []
+
+    def send() -> None:
+        bench.wire.send(
+            _publish(queue, "a"),
+            lambda answer: told.append(("confirmed", answer)),
+            lambda answer: told.append(("stored", answer)),
+        )
+
+    bench.on_loop(send)
+    until(lambda: len(told) == 2)
+    assert told == [("stored", [1, 0]), ("confirmed", [1, 0])]
+
+
 def test_a_call_for_the_wrong_node_finds_the_right_one(
     bench: Bench, store: Store, queue: str, until: Until
 ) -> None:

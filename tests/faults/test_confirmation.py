@@ -22,7 +22,7 @@ from omx_tasks.graph.plan import compile_plan
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.mcp.loop import LoopThread
 from omx_tasks.results import chords, joins
-from omx_tasks.results.joins import Ending, Outcome
+from omx_tasks.results.joins import Beginning, Ending, Outcome
 from omx_tasks.store import keys, shards
 from omx_tasks.store.client import Store
 from omx_tasks.store.confirmer import REPLICA_MS, follows
@@ -98,7 +98,11 @@ def _durable_calls(name: str) -> dict[str, Call]:
     result, chord = (f"celery-task-meta-{{run:{name}}}{end}" for end in ("", ":chord"))
     return {
         "submit": joins.submit(name, plan, StoredPlan.of(plan, {}), keep=60),
+        "start": joins.start(name, "agent", [Beginning("b", "token")], confirmed=True),
         "finish": joins.finish(name, [Ending("a", outcome, False)]),
+        "start of what is over": joins.start(
+            name, "agent", [Beginning("a", "late")], confirmed=True
+        ),
         "expand": joins.expand(name, "b", [1, 2]),
         "expand to nothing": joins.expand(name, "none", []),
         "publish": _publish(f"run:{name}"),

@@ -152,6 +152,22 @@ def test_the_same_delivery_is_one_attempt_and_the_next_delivery_another(drive: D
     assert [run.start("a", token).attempt for token in ("x", "x", "y", "y")] == [1, 1, 2, 2]
 
 
+def test_what_was_released_by_a_write_that_was_lost_is_early_until_it_is_released_again(
+    drive: Drive,
+) -> None:
+    """The message of a successor may be there although the finish before it was lost with its node."""
+    run, same = drive(*_graph()), drive(*_graph())
+    for driven in (run, same):
+        driven.start("a")
+    assert [run.start("b").verdict, run.start("each[0]").verdict] == ["early", "early"]
+    assert run.stored() == same.stored()
+    assert run.finish("a") == ["b", "c"]
+    assert [run.start("b").verdict, run.start("b").attempt] == ["go", 2]
+    assert run.start("end").verdict == "early"
+    run.finish("b")
+    assert run.start("b").verdict == "over"
+
+
 def test_no_key_of_a_run_outlives_it_even_when_operations_end_after_its_cancellation(
     drive: Drive, store: Store
 ) -> None:

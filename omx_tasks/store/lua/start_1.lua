@@ -3,7 +3,8 @@
 -- to, and those.
 -- Returns an answer for each: {'go', attempt, item or '', value, value, …}, one value a reference: {'one', state,
 -- output, record} or {'each', state, output, record, state, output, record, …} for a foreach; or {'over', state} when
--- the operation or its run is over; or {'gone'} when there is no such run.
+-- the operation or its run is over; {'early'} when it is not ready: what released it was lost with its node, and comes
+-- again; or {'gone'} when there is no such run.
 -- Run twice with the same tokens: 'go' again, with the same numbers of the attempts.
 --@include run_keys
 local agent = ARGV[1]
@@ -28,7 +29,10 @@ end
 
 local function start(operation, token, first, last)
   if not exists then return {'gone'} end
-  if is_over(operation) then return {'over', redis.call('HGET', STATES, operation)} end
+  if is_over(operation) then
+    write_again()
+    return {'over', redis.call('HGET', STATES, operation)}
+  end
 
   local earlier = redis.call('HGET', REMAINING, operation .. ':attempt') or '0 '
   local last_attempt, last_token = string.match(earlier, '^(%d+) (.*)$')
@@ -44,7 +48,10 @@ local function start(operation, token, first, last)
   end
 
   local attempt = tonumber(last_attempt)
-  redis.call('ZADD', OUTBOX, seconds() * 1000, operation)
+  if redis.call('ZADD', OUTBOX, seconds() * 1000, operation) == 1 and not is_running(operation) then
+    redis.call('ZREM', OUTBOX, operation)
+    return {'early'}
+  end
   if not repeated then
     attempt = attempt + 1
     redis.call('HSET', REMAINING, operation .. ':attempt', attempt .. ' ' .. token)
