@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
+from joining import begin_move, end_move, joined
 from shard import Cluster, Shard, ask, kill, stalled, tell, wait_until
 from spread import SpreadCluster, possible
 
@@ -33,6 +34,7 @@ class Fault(Enum):
     FAILOVER = "planned failover"
     SLOT_MIGRATED = "slot migrated, key by key"
     SLOT_MOVED_AT_ONCE = "slot migrated at once"
+    SHARD_JOINED = "shard added, then removed"
     SCRIPTS_FLUSHED = "script cache flushed"
     SHARD_DOWN = "shard down and back"
     MEMORY_FULL = "memory full and freed"
@@ -101,13 +103,9 @@ def _failover(shard: Shard) -> Iterator[None]:
 
 def _slot_migrated(shard: Shard) -> Iterator[None]:
     source, target = shard.master, shard.other_master()
-    tell(target, "CLUSTER", "SETSLOT", shard.slot, "IMPORTING", source.id)
-    tell(source, "CLUSTER", "SETSLOT", shard.slot, "MIGRATING", target.id)
+    begin_move(shard.slot, source, target)
     yield
-    while names := tell(source, "CLUSTER", "GETKEYSINSLOT", shard.slot, 5):
-        tell(source, "MIGRATE", target.host, target.port, "", 0, 5000, "KEYS", *names)
-    for node in (target, source):
-        tell(node, "CLUSTER", "SETSLOT", shard.slot, "NODE", target.id)
+    end_move(shard.slot, source, target)
     wait_until(lambda: shard.owner().id == target.id)
 
 
@@ -118,6 +116,12 @@ def _slot_moved_at_once(shard: Shard) -> Iterator[None]:
         raise NotHereError("this server has no CLUSTER MIGRATESLOTS")
     yield
     wait_until(lambda: shard.owner().id == target.id)
+
+
+def _shard_joined(shard: Shard) -> Iterator[None]:
+    with joined(shard):
+        time.sleep(A_WHILE)
+    yield
 
 
 def _scripts_flushed(shard: Shard) -> Iterator[None]:
@@ -173,6 +177,7 @@ _FAULTS: dict[Fault, Callable[[Shard], Iterator[None]]] = {
     Fault.FAILOVER: _failover,
     Fault.SLOT_MIGRATED: _slot_migrated,
     Fault.SLOT_MOVED_AT_ONCE: _slot_moved_at_once,
+    Fault.SHARD_JOINED: _shard_joined,
     Fault.SCRIPTS_FLUSHED: _scripts_flushed,
     Fault.SHARD_DOWN: _shard_down,
     Fault.MEMORY_FULL: _memory_full,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from omx_tasks.cluster.status import ClusterStatus, NodeStatus
 from omx_tasks.store import keys
 from omx_tasks.store.address import Address, Node
-from omx_tasks.store.link import Link, LinkError, ReplyError
+from omx_tasks.store.link import Command, Link, LinkError, ReplyError
 from omx_tasks.store.topology import slot_of
 
 PAUSE = 0.02
@@ -71,14 +71,21 @@ class Shard:
 
 def ask(node: NodeStatus, *command: Any, timeout: float = 5.0) -> Any:
     """Send one command to one node; an error is an answer, None that it does not answer."""
-    place = Node(node.host, node.port)
     try:
-        link = Link(place, Address(seeds=(place,))).connect(timeout)
-        (answer,) = link.ask([command], time.monotonic() + timeout)
-        link.close()
+        (answer,) = ask_all(node, [command], timeout)
     except LinkError:
         return None
     return answer
+
+
+def ask_all(node: NodeStatus, commands: Sequence[Command], timeout: float = 5.0) -> list[Any]:
+    """Send commands to one node over one connection. Raises `LinkError` where it does not answer."""
+    place = Node(node.host, node.port)
+    link = Link(place, Address(seeds=(place,))).connect(timeout)
+    try:
+        return link.ask(commands, time.monotonic() + timeout)
+    finally:
+        link.close()
 
 
 def tell(node: NodeStatus, *command: Any) -> Any:
