@@ -62,7 +62,8 @@ def end_move(slot: int, source: NodeStatus, target: NodeStatus) -> None:
     while names := tell(source, "CLUSTER", "GETKEYSINSLOT", slot, AT_ONCE):
         tell(source, "MIGRATE", target.host, target.port, "", 0, 5000, "KEYS", *names)
     tell(target, "CLUSTER", "SETSLOT", slot, "NODE", target.id)
-    ask(source, "CLUSTER", "SETSLOT", slot, "NODE", target.id)  # after its last slot it follows the target already
+    # It refuses when that was its last slot: by then it has heard of it, and follows the target.
+    ask(source, "CLUSTER", "SETSLOT", slot, "NODE", target.id)
 
 
 def _move_all(
