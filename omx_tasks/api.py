@@ -82,7 +82,9 @@ def submit_graph(
     bound = bind_inputs(graph, inputs)
     check_against_agents(store, graph, source=source)
     plan = compile_checked(graph, durations.read(store, graph))
-    return Run(submit(store, plan, bound, keep=settings.current().keep_runs), store)
+    given = settings.current()
+    run_id = submit(store, plan, bound, keep=given.keep_runs, partitions=given.partitions)
+    return Run(run_id, store)
 
 
 def check_against_agents(store: Store, graph: model.Graph, *, source: str = "") -> None:

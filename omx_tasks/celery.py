@@ -66,6 +66,7 @@ def configuration() -> dict[str, Any]:
             "most_deliveries": given.most_deliveries,
             "aging": round(given.aging * 1000),
             "batch": given.batch,
+            "partitions": given.partitions,
             "timeout": given.request_timeout,
             **given.promise.options(),
         },

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
         ge=0,
         description="P3 that waited longer gets one message of eight; 0: none before P0-P2",
     )
+    partitions: int = Field(
+        1, ge=1, le=64, description="Slots over which one queue is spread; order holds in each"
+    )
     request_timeout: float = Field(
         30.0, gt=0, description="How long one request to the cluster may take"
     )

@@ -28,7 +28,7 @@ from omx_tasks.broker.routing import queue_of
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.store.scripts import Call
 
-#: Makes an operation's message: run id, plan, operation; returns its queue and it.
+#: Makes an operation's message: run id, plan, operation; returns the partition of its queue, and it.
 MessageOf = Callable[[str, StoredPlan, str], tuple[str, Posting]]
 #: Begins the operation of a message that is about to be this agent's; the future says whether it is.
 Take = Callable[[Any, asyncio.Future[bool]], object]

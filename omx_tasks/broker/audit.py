@@ -5,6 +5,8 @@ delayed, dead, or removed by a purge or a drop. One script reads all of a queue 
 while producers and workers go on. A queue that lapsed or was deleted takes its counters along.
 
 Each worker that consumes a queue subscribes to its doorbell: counting the subscribers counts the workers.
+
+A queue with partitions is one here: each partition at one moment of its own, and the sum of them.
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from omx_tasks.broker import queues
+from omx_tasks.broker import partitions
+from omx_tasks.broker.partitions import on_all
 from omx_tasks.broker.queues import Stats
 from omx_tasks.priorities import Priority
 from omx_tasks.store import keys
 from omx_tasks.store.address import Node
 from omx_tasks.store.client import Store
-from omx_tasks.store.link import ReplyError
 from omx_tasks.store.scripts import Call, script
 from omx_tasks.store.topology import slot_of
 
@@ -37,13 +39,22 @@ class Rates(NamedTuple):
     acked: float
 
 
+class Spot(NamedTuple):
+    """Where a partition is."""
+
+    slot: int
+    node: Node | None
+
+
 class QueueReport(NamedTuple):
-    """One queue at one moment, where it is, and how many workers consume it; ``rates`` only where measured."""
+    """One queue at one moment, where its partitions are, and how many workers consume it.
+
+    ``rates`` only where they were measured.
+    """
 
     name: str
     stats: Stats
-    slot: int
-    node: Node | None
+    spots: tuple[Spot, ...]
     consumers: int
     rates: Rates | None = None
 
@@ -96,11 +107,10 @@ def reports(store: Store, queue_names: Iterable[str] | None = None) -> list[Queu
     wanted = names(store) if queue_names is None else list(queue_names)
     bells = [keys.bell(name) for name in wanted]
     counted = store.commands([(bell, ("PUBSUB", "SHARDNUMSUB", bell)) for bell in bells])
-    replies = store.run_many([queues.stats(name) for name in wanted])
+    consumers = {name: int(count) for name, (_, count) in zip(wanted, counted, strict=True)}
     return [
-        _report(store, name, queues.read_stats(reply), int(consumers))
-        for name, reply, (_, consumers) in zip(wanted, replies, counted, strict=True)
-        if not isinstance(reply, ReplyError)
+        _report(store, name, Stats.sum(parts), consumers[name])
+        for name, parts in partitions.read_all(store, wanted).items()
     ]
 
 
@@ -128,14 +138,20 @@ def rates(before: Stats, after: Stats) -> Rates:
 
 
 def _report(store: Store, name: str, stats: Stats, consumers: int) -> QueueReport:
-    slot = slot_of(keys.meta(name))
-    return QueueReport(name, stats, slot, store.topology.owner(slot), consumers)
+    slots = [slot_of(keys.meta(p)) for p in partitions.partitions(name, stats.partitions)]
+    spots = tuple(Spot(slot, store.topology.owner(slot)) for slot in slots)
+    return QueueReport(name, stats, spots, consumers)
 
 
 def dead(store: Store, queue: str) -> Iterator[DeadMessage]:
-    """Yield a queue's dead messages, the longest dead first."""
+    """Yield a queue's dead messages, those of each partition the longest dead first."""
+    for partition in partitions.all_of(store, queue):
+        yield from _dead(store, queue, partition)
+
+
+def _dead(store: Store, queue: str, partition: str) -> Iterator[DeadMessage]:
     position = 0
-    while page := store.run(Call(script("dead_1"), keys.queue_keys(queue), (position, _PAGE))):
+    while page := store.run(Call(script("dead_1"), keys.queue_keys(partition), (position, _PAGE))):
         for first in range(0, len(page), 5):
             id_, died, priority, deliveries, body = page[first : first + 5]
             yield DeadMessage(
@@ -151,9 +167,17 @@ def dead(store: Store, queue: str) -> Iterator[DeadMessage]:
 
 def replay(store: Store, queue: str, ids: Iterable[str]) -> int:
     """Put dead messages back to their places, their deliveries counted anew; return how many."""
-    return int(store.run(Call(script("replay_1"), keys.queue_keys(queue), list(ids))))
+    return _on_dead(store, "replay_1", queue, ids)
 
 
 def drop(store: Store, queue: str, ids: Iterable[str]) -> int:
     """Remove dead messages for good; return how many."""
-    return int(store.run(Call(script("drop_1"), keys.queue_keys(queue), list(ids))))
+    return _on_dead(store, "drop_1", queue, ids)
+
+
+def _on_dead(store: Store, name: str, queue: str, ids: Iterable[str]) -> int:
+    """Have every partition look for these ids: how many there were when one was published is not known."""
+    wanted = list(ids)
+    names = partitions.all_of(store, queue)
+    calls = [Call(script(name), keys.queue_keys(partition), wanted) for partition in names]
+    return on_all(store.run_many(calls))

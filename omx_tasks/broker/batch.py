@@ -1,7 +1,7 @@
 """Publishing many messages at once: ``with producer.batch(): …`` of kombu 5.7.
 
-Messages are routed one by one and gathered by queue; a flush stores each queue's in one script, all queues at
-the same time. A flush that failed can be made again: what was stored already is known by its id.
+Messages are routed one by one and gathered by queue, or by partition; a flush stores each one's in one script, all of
+them at the same time. A flush that failed can be made again: what was stored already is known by its id.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class PublishBatch:
 
     def add(self, queue: str, posting: Posting) -> None:
         """Take a message that was routed to a queue."""
-        self._postings[queue].append(posting)
+        self._postings[self.channel.place(queue, posting.id)].append(posting)
         self._size += 1
 
     def flush(self) -> None:

@@ -18,11 +18,12 @@ from kombu.transport import virtual
 from kombu.transport.base import to_rabbitmq_queue_arguments
 from kombu.utils.json import dumps
 
-from omx_tasks.broker import queues
+from omx_tasks.broker import partitions, queues
 from omx_tasks.broker.batch import PublishBatch
 from omx_tasks.broker.bindings import Binding, Bindings, binding_of
 from omx_tasks.broker.broadcasts import Once
 from omx_tasks.broker.leases import Leases
+from omx_tasks.broker.partitions import Partitions
 from omx_tasks.broker.poller import Poller, readable
 from omx_tasks.broker.queues import Held, Posting
 from omx_tasks.priorities import Priority
@@ -72,6 +73,7 @@ class Channel(virtual.Channel):
         self.courier: Courier = connection.courier
         self.poller: Poller = connection.poller
         self.bindings: Bindings = connection.bindings
+        self.partitions: Partitions = connection.partitions
         #: When the poller claimed for this channel last (monotonic seconds).
         self.claimed_at = 0.0
         self._drafts: list[Draft] | None = None
@@ -126,7 +128,14 @@ class Channel(virtual.Channel):
         elif batch is not None:
             batch.add(queue, posting(message))
         else:
-            self.store.run(queues.publish(queue, [posting(message)]))
+            stored = posting(message)
+            self.store.run(queues.publish(self.place(queue, stored.id), [stored]))
+
+    def place(self, queue: str, message_id: str) -> str:
+        """Return the partition of a queue that a message goes to; one that lapses has no others."""
+        if queue in self.connection.lapsing_queues or self.bindings.lapses(queue):
+            return queue
+        return self.partitions.announced(queue, message_id)
 
     @contextmanager
     def drafting(self) -> Iterator[list[Draft]]:
@@ -153,10 +162,13 @@ class Channel(virtual.Channel):
         return to_rabbitmq_queue_arguments(arguments or {}, **kwargs)
 
     def _new_queue(self, queue: str, arguments: Any = None, **_kwargs: Any) -> None:
+        partitions.check_name(queue)
         expires = int((arguments or {}).get("x-expires") or 0)
         if expires:
             self.connection.lapsing_queues.add(queue)
-        self.store.run(queues.declare(queue, expires=expires))
+            self.store.run(queues.declare(queue, expires=expires))
+        else:
+            self.partitions.declare(queue)
         self.store.command(keys.queue_names(), "SADD", keys.queue_names(), queue)
 
     def _has_queue(self, queue: str, **_kwargs: Any) -> bool:
@@ -205,10 +217,11 @@ class Channel(virtual.Channel):
         return list(super()._lookup(exchange, routing_key, default))
 
     def _size(self, queue: str) -> int:
-        return sum(queues.read_stats(self.store.run(queues.stats(queue))).waiting)
+        return sum(sum(stats.waiting) for stats in partitions.read(self.store, queue))
 
     def _purge(self, queue: str) -> int:
-        return int(self.store.run(queues.purge(queue)))
+        names = partitions.all_of(self.store, queue)
+        return partitions.on_all(self.store.run_many([queues.purge(name) for name in names]))
 
     def queue_delete(
         self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any
@@ -219,6 +232,8 @@ class Channel(virtual.Channel):
         super().queue_delete(queue, if_unused=if_unused, **kwargs)
         self._broadcast_queues.pop(queue, None)
         self.connection.lapsing_queues.discard(queue)
+        names = partitions.all_of(self.store, queue)
+        partitions.on_all(self.store.run_many([queues.delete(name) for name in names[1:]]))
         self.store.run(queues.delete(queue))
         self.store.command(keys.queue_names(), "SREM", keys.queue_names(), queue)
 
@@ -243,7 +258,8 @@ class Channel(virtual.Channel):
             self.poller.listen(exchange, queue)
         else:
             super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
-            self.poller.consume(queue, self, no_ack=no_ack)
+            count = self.partitions.count(queue)
+            self.poller.consume(queue, self, no_ack=no_ack, partitions=count)
 
     def basic_cancel(self, consumer_tag: str) -> None:
         """Stop delivering; what was delivered stays ours until it is acknowledged."""
@@ -257,6 +273,18 @@ class Channel(virtual.Channel):
             self.poller.cancel(queue)
 
     def _get(self, queue: str, **_kwargs: Any) -> dict[str, Any]:
+        stats = partitions.read(self.store, queue)
+        names = partitions.partitions(queue, len(stats))
+
+        def urgency(number: int) -> list[bool]:
+            return [not count for count in stats[number].waiting]
+
+        for number in sorted(range(len(names)), key=urgency):
+            if message := self._take(names[number]):
+                return message
+        raise virtual.base.Empty
+
+    def _take(self, queue: str) -> dict[str, Any] | None:
         token = uuid4().hex
         call = queues.claim(
             queue,
@@ -268,7 +296,7 @@ class Channel(virtual.Channel):
         )
         got = queues.claimed(self.store.run(call))
         if not got.deliveries:
-            raise virtual.base.Empty
+            return None
         delivery = got.deliveries[0]
         self.qos.hold(queue, Held(delivery.id, token))
         return readable(delivery)

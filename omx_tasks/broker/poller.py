@@ -1,6 +1,6 @@
 """Waits for messages and claims them: one link per master, however many queues a worker has.
 
-A queue that a channel consumes is in one of these states::
+A queue that a channel consumes, or each partition of it, is in one of these states::
 
             ring, or the slow poll
     quiet ──────────────────────────► hungry ──room in the channel──► asked
@@ -8,13 +8,15 @@ A queue that a channel consumes is in one of these states::
       └────── answer: nothing left ─────┼──── answer: more is left ──────┘
                                         └──── link broken, slot moved (the same token is asked again)
 
-*quiet* costs nothing: the queue's doorbell (a sharded channel, on the same link) says when it stops being
-empty. Rings may be lost with a connection, so every subscription is followed by a claim, and a slow poll stands
-behind. A claim's answer also says when the next delayed message or ended lease is due; the queue is hungry then.
+*quiet* costs nothing: the queue's doorbell (a sharded channel, on the same link) says when it stops being empty, or has
+something more urgent than before. Rings may be lost with a connection, so every subscription is followed by a claim,
+and a slow poll stands behind. A claim's answer also says when the next delayed message or ended lease is due; the queue
+is hungry then.
 
 A channel's room is shared among its hungry queues, and each that was asked goes to the end of the line, so that a queue
-with a backlog does not starve the others. A channel that still has half of what it may hold does not claim again at
-once for each place that gets free, but a moment later for all of them.
+with a backlog does not starve the others. Which partitions of a queue are asked is `consumption`'s matter. A channel
+that still has half of what it may hold does not claim again at once for each place that gets free, but a moment later
+for all of them.
 """
 
 from __future__ import annotations
@@ -26,20 +28,18 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kombu.utils.json import loads
 
 from omx_tasks.broker import queues
+from omx_tasks.broker.consumption import Consumption, Whole
 from omx_tasks.broker.queues import Claimed, Delivery, Held
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 from omx_tasks.store.link import Link, ReplyError
 from omx_tasks.store.links import Links
 from omx_tasks.store.requests import PASSING, redirected
-from omx_tasks.store.scripts import Call
-from omx_tasks.store.topology import slot_of
 
 if TYPE_CHECKING:
     from omx_tasks.broker.channel import Channel
@@ -62,38 +62,13 @@ FIRST_WORD = 1.0
 LAST_ANSWERS = 1.0
 
 
-@dataclass(eq=False)
-class Consumption:
-    """A queue that a channel consumes, and where its claim stands."""
-
-    queue: str
-    channel: Channel
-    no_ack: bool
-    hungry: bool = True
-    asked: Call | None = None
-    link: Link | None = None
-    token: str = ""
-    most: int = 0
-    due: float | None = None
-    #: When a claim was last answered, or there was no room for one (monotonic seconds).
-    attended_at: float = field(default_factory=time.monotonic)
-    slot: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.slot = slot_of(keys.meta(self.queue))
-
-    def look_at_clock(self, now: float) -> None:
-        """Get hungry when the time has come that an answer named."""
-        if self.due is not None and self.due <= now:
-            self.hungry, self.due = True, None
-
-
 class Poller:
     """Claims for all channels of one connection, and delivers what it gets and what it hears."""
 
     def __init__(self, store: Store, deliver: Callable[[dict[str, Any], str], None]) -> None:
         self._store = store
         self._deliver = deliver
+        self._wholes: dict[str, Whole] = {}
         self._consumptions: dict[str, Consumption] = {}
         self._listeners: dict[str, set[str]] = defaultdict(set)
         self._leaving: set[Consumption] = set()
@@ -114,7 +89,7 @@ class Poller:
         )
 
     def __repr__(self) -> str:
-        return f"<Poller queues={len(self._consumptions)} {self._links}>"
+        return f"<Poller queues={len(self._wholes)} {self._links}>"
 
     @property
     def connections(self) -> int:
@@ -127,17 +102,27 @@ class Poller:
         now = time.monotonic()
         return max((now - c.attended_at for c in self._consumptions.values()), default=0.0)
 
-    def consume(self, queue: str, channel: Channel, *, no_ack: bool) -> None:
-        """Start to claim from a queue."""
-        self._consumptions[keys.bell(queue)] = Consumption(queue, channel, no_ack)
-        self._links.want(keys.bell(queue))
+    def consume(self, queue: str, channel: Channel, *, no_ack: bool, partitions: int = 1) -> None:
+        """Start to claim from a queue; partitions that nobody spoke of are found."""
+        self.cancel(queue)
+        whole = self._wholes[queue] = Whole(queue, channel, no_ack=no_ack)
+        self._grow(whole, partitions)
         self._links.wake()
+
+    def _grow(self, whole: Whole, count: int) -> None:
+        """Consume so many partitions, if they are not consumed already."""
+        for consumption in whole.grow(count):
+            bell = keys.bell(consumption.queue)
+            self._consumptions[bell] = consumption
+            self._links.want(bell)
 
     def cancel(self, queue: str) -> None:
         """Stop claiming from a queue; what an unanswered claim gets is given back when it comes."""
-        consumption = self._consumptions.pop(keys.bell(queue), None)
-        if consumption is not None:
-            self._links.unwant(keys.bell(queue))
+        whole = self._wholes.pop(queue, None)
+        for consumption in whole.parts if whole else ():
+            bell = keys.bell(consumption.queue)
+            del self._consumptions[bell]
+            self._links.unwant(bell)
             if consumption.link is not None:
                 self._leaving.add(consumption)
 
@@ -204,9 +189,10 @@ class Poller:
             self._attend_anew(now, absent=now > self._slow_poll_at + SLOW_POLL)
             self._slow_poll_at = now + SLOW_POLL
         hungry: dict[Channel, list[Consumption]] = defaultdict(list)
-        for consumption in self._consumptions.values():
+        for consumption in [part for whole in self._wholes.values() for part in whole.parts]:
             consumption.look_at_clock(now)
-            consumption.hungry |= slow
+            if slow:
+                consumption.wonder()
             if consumption.hungry and consumption.link is None:
                 hungry[consumption.channel].append(consumption)
         starved, self._gathered_at = False, None
@@ -229,7 +215,7 @@ class Poller:
                     now - consumption.attended_at,
                 )
                 self._links.renew(consumption.slot)
-                consumption.link, consumption.hungry = None, True
+                consumption.lose()
 
     def _next_due(self) -> float | None:
         dues = [c.due for c in self._consumptions.values() if c.due is not None]
@@ -258,20 +244,36 @@ class Poller:
         if now < gathered_at and not channel.qos.is_roomy(room) and not any(c.token for c in group):
             self._gathered_at = min(gathered_at, self._gathered_at or gathered_at)
             return False
-        for position, consumption in enumerate(group):
+        line = self._line(group, room, now)
+        for position, consumption in enumerate(line):
             if room <= 0 and not consumption.token:
                 return False
             link = self._links.of(consumption.slot)
             if link is not None:
                 channel.claimed_at = now
-                share = -(-room // (len(group) - position))
+                share = -(-room // (len(line) - position))
                 share = min(share, channel.batch or share)
-                room -= self._ask(consumption, link, share)
-                bell = keys.bell(consumption.queue)
-                self._consumptions[bell] = self._consumptions.pop(bell)
+                room -= self._ask(consumption, link, share, now)
+                self._to_the_end(consumption)
         return True
 
-    def _ask(self, consumption: Consumption, link: Link, most: int) -> int:
+    def _line(self, group: list[Consumption], room: int, now: float) -> list[Consumption]:
+        """Return whom to ask now, of each queue the partitions whose turn it is."""
+        by_queue: dict[Whole, list[Consumption]] = defaultdict(list)
+        for consumption in group:
+            by_queue[consumption.whole].append(consumption)
+        share = room // len(by_queue)
+        return [
+            c for whole, parts in by_queue.items() for c in whole.next_in_line(parts, share, now)
+        ]
+
+    def _to_the_end(self, consumption: Consumption) -> None:
+        whole = consumption.whole
+        whole.parts.remove(consumption)
+        whole.parts.append(consumption)
+        self._wholes[whole.queue] = self._wholes.pop(whole.queue)
+
+    def _ask(self, consumption: Consumption, link: Link, most: int, now: float) -> int:
         if not consumption.token:
             consumption.token, consumption.most = uuid.uuid4().hex, most
         channel = consumption.channel
@@ -282,8 +284,10 @@ class Poller:
             lease=channel.lease,
             deliveries=channel.most_deliveries,
             aging=channel.aging,
+            least=consumption.whole.least(consumption, now),
         )
-        consumption.link, consumption.hungry = link, False
+        consumption.link, consumption.awaited_at = link, now
+        consumption.hungry = consumption.curious = False
         self._send(consumption, link, consumption.asked.by_digest())
         return consumption.most
 
@@ -296,8 +300,11 @@ class Poller:
             self._refused(consumption, link, reply)
             return
         token, consumption.token, consumption.link = consumption.token, "", None
-        consumption.attended_at = time.monotonic()
+        consumption.attended_at, consumption.awaited_at = time.monotonic(), None
         got = queues.claimed(reply)
+        consumption.waiting = got.waiting
+        if self._wholes.get(consumption.whole.queue) is consumption.whole:
+            self._grow(consumption.whole, got.partitions)
         self._plan_next(consumption, got)
         self._leaving.discard(consumption)
         for delivery in got.deliveries:
@@ -323,12 +330,12 @@ class Poller:
         if reply.code == "NOSCRIPT" and consumption.asked is not None:
             self._send(consumption, link, consumption.asked.by_text())
             return
-        consumption.link = None
+        consumption.lose()
         self._leaving.discard(consumption)
         if reply.code == "MOVED":
             self._store.topology.moved(consumption.slot, redirected(reply))
-            consumption.hungry = True
             return
+        consumption.hungry = False
         consumption.due = time.monotonic() + PATIENCE
         if reply.code in PASSING:
             self._links.refresh()
@@ -338,8 +345,8 @@ class Poller:
 
     def _hand_over(self, consumption: Consumption, delivery: Delivery) -> None:
         """Deliver a message that is held; give it back if its consumer was cancelled meanwhile."""
-        qos, queue = consumption.channel.qos, consumption.queue
-        if self._consumptions.get(keys.bell(queue)) is not consumption:
+        qos, queue = consumption.channel.qos, consumption.whole.queue
+        if self._wholes.get(queue) is not consumption.whole:
             qos.give_back(delivery.id)
             return
         try:
@@ -350,14 +357,14 @@ class Poller:
             return
         self._delivered += 1
         self._deliver(message, queue)
-        if consumption.no_ack:
+        if consumption.whole.no_ack:
             qos.ack(delivery.id)
 
     def _dropped(self, link: Link) -> None:
         """Claims without an answer are asked again with their token, wherever the queue is then."""
         for consumption in self._consumptions.values():
             if consumption.link is link:
-                consumption.link, consumption.hungry = None, True
+                consumption.lose()
         self._leaving = {c for c in self._leaving if c.link is not link}
 
     # --- pushes -------------------------------------------------------------------------------------
@@ -365,13 +372,16 @@ class Poller:
     def _attended(self, channel: str) -> None:
         """A bell is heard (again): it may have rung before."""
         if consumption := self._consumptions.get(channel):
-            consumption.hungry = True
+            consumption.wonder()
 
-    def _rang(self, channel: str) -> None:
-        """A queue is no longer empty. A channel at rest claims at once; else its queues take turns, in rounds."""
+    def _rang(self, channel: str, payload: bytes) -> None:
+        """Something waits. A channel at rest claims at once; else its queues take turns, in rounds."""
         if consumption := self._consumptions.get(channel):
             at_rest = self._is_at_rest(consumption.channel)
-            consumption.hungry = True
+            if payload:
+                consumption.hear(int(payload))
+            else:
+                consumption.wonder()
             if at_rest:
                 self._ask_channel(consumption.channel, [consumption], time.monotonic())
 
@@ -382,7 +392,7 @@ class Poller:
 
     def _heard(self, channel: str, payload: bytes) -> None:
         if channel in self._consumptions:
-            self._rang(channel)
+            self._rang(channel, payload)
             return
         for queue in list(self._listeners.get(channel, ())):
             self._delivered += 1

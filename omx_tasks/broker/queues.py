@@ -10,10 +10,12 @@
 A message has an id, given by its publisher: published twice, it is stored once. A claim has a token, given by
 its claimer: asked for twice, it gives the same messages; only the holder of the token can ack, renew or release.
 Times are the server's. Each function here makes one `Call`; who sends it, waiting or not, is the caller's matter.
+All that is said here of a queue holds for each partition of one that has several (``partitions.py``).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -41,11 +43,20 @@ class Delivery(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """The answer to a claim: what was got, how many still wait, ms until more may be (-1: unknown)."""
+    """The answer to a claim: what was got, how many of each priority still wait, ms until more may be (-1: unknown).
+
+    The claim from a first partition also tells how many ``partitions`` there are.
+    """
 
     deliveries: list[Delivery]
-    left: int
+    waiting: tuple[int, ...]
     due: int
+    partitions: int
+
+    @property
+    def left(self) -> int:
+        """How many messages still wait."""
+        return sum(self.waiting)
 
 
 class Held(NamedTuple):
@@ -55,9 +66,13 @@ class Held(NamedTuple):
     token: str
 
 
-def declare(queue: str, *, expires: int = 0) -> Call:
-    """Make a queue known; ``expires`` ms unused and it is deleted (0: never)."""
-    return Call(script("declare_1"), keys.queue_keys(queue), (expires,))
+def declare(queue: str, *, expires: int = 0, partitions: int = 1) -> Call:
+    """Make a queue known; ``expires`` ms unused and it is deleted (0: never).
+
+    As long as what is in its ``partitions`` must last, so long must be known how many there are.
+    """
+    arguments = (expires, partitions)
+    return Call(script("declare_1"), keys.queue_keys(queue), arguments, durable=partitions > 1)
 
 
 def publish(queue: str, postings: Iterable[Posting]) -> Call:
@@ -78,23 +93,31 @@ def keep(queue: str, posting: Posting, token: str, *, lease: int) -> Call:
 
 
 def claim(
-    queue: str, token: str, *, most: int, lease: int, deliveries: int = 0, aging: int = 0
+    queue: str,
+    token: str,
+    *,
+    most: int,
+    lease: int,
+    deliveries: int = 0,
+    aging: int = 0,
+    least: int = Priority.P3,
 ) -> Call:
     """Take up to ``most`` messages for ``lease`` ms; read the answer with `claimed`.
 
     One that was delivered ``deliveries`` times (0: no limit) is given to nobody more. While P3 has waited for more
-    than ``aging`` ms (0: never mind) one message of eight is P3's, whatever else waits.
+    than ``aging`` ms (0: never mind) one message of eight is P3's, whatever else waits. Of what is less urgent than
+    ``least`` no other is taken.
     """
     names = (*keys.queue_keys(queue), keys.receipt(queue, token))
-    return Call(script("claim_1"), names, (token, most, lease, deliveries, aging))
+    return Call(script("claim_1"), names, (token, most, lease, deliveries, aging, int(least)))
 
 
 def claimed(answer: Sequence[Any]) -> Claimed:
     """Read the answer to a `claim`."""
-    left, due, *rest = answer
+    waiting, due, partitions, rest = answer[:4], answer[4], answer[5], answer[6:]
     triples = zip(rest[0::3], rest[1::3], rest[2::3], strict=True)
     deliveries = [Delivery(id_.decode(), int(count), body) for id_, count, body in triples]
-    return Claimed(deliveries, int(left), int(due))
+    return Claimed(deliveries, tuple(waiting), int(due), int(partitions))
 
 
 def ack(queue: str, held: Iterable[Held], *, outcome: str = "acked") -> Call:
@@ -145,16 +168,36 @@ class Stats(NamedTuple):
     counters: dict[str, int]
     oldest: tuple[float | None, ...]
     time: float
+    partitions: int = 1
+
+    @classmethod
+    def sum(cls, parts: Sequence[Stats]) -> Stats:
+        """Return the stats of a queue from those of its partitions, the first one first."""
+        counters: Counter[str] = Counter()
+        for part in parts:
+            counters.update(part.counters)
+        p0, p1, p2, p3 = (sum(counts) for counts in zip(*(p.waiting for p in parts), strict=True))
+        ages = zip(*(part.oldest for part in parts), strict=True)
+        return cls(
+            (p0, p1, p2, p3),
+            sum(part.leased for part in parts),
+            sum(part.delayed for part in parts),
+            sum(part.dead for part in parts),
+            dict(counters),
+            tuple(max((a for a in of_one if a is not None), default=None) for of_one in ages),
+            parts[0].time,
+            parts[0].partitions,
+        )
 
 
 def read_stats(answer: Sequence[Any]) -> Stats:
     """Read the answer to `stats`."""
     time, *rest = answer
-    ages, (p0, p1, p2, p3), (leased, delayed, dead) = rest[:4], rest[4:8], rest[8:11]
-    names, values = rest[11::2], rest[12::2]
+    ages, (p0, p1, p2, p3), (leased, delayed, dead, partitions) = rest[:4], rest[4:8], rest[8:12]
+    names, values = rest[12::2], rest[13::2]
     counters = {name.decode(): int(value) for name, value in zip(names, values, strict=True)}
     oldest = tuple(age / 1000 if age >= 0 else None for age in ages)
-    return Stats((p0, p1, p2, p3), leased, delayed, dead, counters, oldest, time / 1000)
+    return Stats((p0, p1, p2, p3), leased, delayed, dead, counters, oldest, time / 1000, partitions)
 
 
 def _flat(held: Iterable[Held]) -> list[str]:

@@ -5,7 +5,8 @@ Celery and this package says ``broker_transport = "omx_tasks.broker.transport:Tr
 
 Of the transport options, ``durability`` (``replica`` without it, or ``memory``, ``fsync``) says what a published
 message outlives before publishing returns, and ``without_replica`` (``accept`` or ``refuse``) what happens where
-a shard has no replica; see ``omx_tasks.durability``.
+a shard has no replica; see ``omx_tasks.durability``. ``partitions`` (a number, or one for each queue that is named;
+1 without it) spreads queues over slots; see ``omx_tasks.broker.partitions``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from kombu.transport import TRANSPORT_ALIASES, virtual
 from omx_tasks.broker.bindings import Bindings
 from omx_tasks.broker.channel import Channel
 from omx_tasks.broker.leases import Leases
+from omx_tasks.broker.partitions import Partitions
 from omx_tasks.broker.poller import Poller
 from omx_tasks.durability import Promise
 from omx_tasks.errors import ConfigurationError, UnavailableError
@@ -65,6 +67,7 @@ class Transport(virtual.Transport):
         self.courier = Courier(self.store, name="acks", interval=ACKS)
         self.poller = Poller(self.store, self._deliver)
         self.bindings = Bindings(self.store)
+        self.partitions = Partitions(self.store, options.get("partitions", 1))
         self.broadcast_queues: dict[str, str] = {}
         self.lapsing_queues: set[str] = set()
         self._renewing = False

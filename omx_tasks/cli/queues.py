@@ -10,7 +10,7 @@ from rich.text import Text
 
 from omx_tasks import settings
 from omx_tasks.broker import audit
-from omx_tasks.broker.audit import GONE, TIMES, QueueReport
+from omx_tasks.broker.audit import GONE, TIMES, QueueReport, Spot
 from omx_tasks.cli.dead import dead
 from omx_tasks.cli.output import (
     complain,
@@ -116,7 +116,14 @@ def _row(report: QueueReport, wide: bool) -> dict[str, str]:
         "out/s": f"{rates.acked:.0f}" if rates else "-",
         "workers": str(report.consumers),
     }
-    return {**row, "slot": str(report.slot), "node": str(report.node)} if wide else row
+    return {**row, **_place(report.spots)} if wide else row
+
+
+def _place(spots: tuple[Spot, ...]) -> dict[str, str]:
+    """Return where a queue is: its slot and node, or how many it has of them."""
+    if len(spots) == 1:
+        return {"slot": str(spots[0].slot), "node": str(spots[0].node)}
+    return {"slot": f"{len(spots)} slots", "node": f"{len({s.node for s in spots})} nodes"}
 
 
 def _age(seconds: float | None) -> str:
@@ -178,6 +185,7 @@ def _as_json(report: QueueReport) -> dict[str, Any]:
         "consumers": report.consumers,
         "counters": {name: stats.counters.get(name, 0) for name in _COUNTERS},
         "missing": report.missing,
-        "slot": report.slot,
-        "node": str(report.node),
+        "slot": report.spots[0].slot,
+        "node": str(report.spots[0].node),
+        "partitions": [{"slot": spot.slot, "node": str(spot.node)} for spot in report.spots],
     }

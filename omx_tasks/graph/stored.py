@@ -74,31 +74,37 @@ class StoredStep:
 
 @dataclass(frozen=True)
 class StoredPlan:
-    """A run's plan: the inputs' values, and the steps by operation id."""
+    """A run's plan: the inputs' values, and the steps by operation id.
+
+    ``partitions`` is how many its queues have, for all its life: whoever publishes an operation of it again, whenever,
+    finds the first message.
+    """
 
     name: str
     inputs: dict[str, Any]
     steps: dict[str, StoredStep]
+    partitions: int = 1
 
     @classmethod
-    def of(cls, plan: Plan, inputs: dict[str, Any]) -> StoredPlan:
+    def of(cls, plan: Plan, inputs: dict[str, Any], partitions: int = 1) -> StoredPlan:
         """Return what is to be kept of a plan."""
         steps = {name: StoredStep.of(step) for name, step in plan.steps.items()}
-        return cls(plan.graph.name, inputs, steps)
+        return cls(plan.graph.name, inputs, steps, partitions)
 
     @classmethod
     def parse(cls, text: str | bytes) -> StoredPlan:
         """Read the document that `document` wrote."""
         data = json.loads(text)
         steps = {name: _step(fields) for name, fields in data["steps"].items()}
-        return cls(data["name"], data["inputs"], steps)
+        return cls(data["name"], data["inputs"], steps, data["partitions"])
 
     def document(self) -> str:
         """Return the JSON text to keep, written step by step: whole, it would be in memory twice.
 
         Raises GraphError where it is too large.
         """
-        head = json.dumps({"name": self.name, "inputs": self.inputs})[:-1]
+        fields = {"name": self.name, "inputs": self.inputs, "partitions": self.partitions}
+        head = json.dumps(fields)[:-1]
         steps = (f"{json.dumps(name)}: {step.text()}" for name, step in self.steps.items())
         text = f'{head}, "steps": {{{", ".join(steps)}}}}}'
         what = f"graph {self.name!r} and its inputs have"

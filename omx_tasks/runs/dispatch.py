@@ -15,6 +15,7 @@ from functools import cache
 
 from omx_tasks.broker import queues
 from omx_tasks.broker.form import Form, blank, quoted
+from omx_tasks.broker.partitions import partition_of
 from omx_tasks.broker.queues import Posting
 from omx_tasks.broker.routing import queue_of
 from omx_tasks.graph.marker import MARKER, OPERATION
@@ -27,7 +28,7 @@ _MOST = 500
 
 
 def publish_ready(run_id: str, plan: StoredPlan, operations: Iterable[str]) -> list[Call]:
-    """Make the calls that publish these operations: one script for up to 500 messages of a queue."""
+    """Make the calls that publish these operations: one script for up to 500 messages of a queue, or partition."""
     by_queue: dict[str, list[Posting]] = defaultdict(list)
     for operation in operations:
         queue, posting = message_of(run_id, plan, operation)
@@ -40,10 +41,17 @@ def publish_ready(run_id: str, plan: StoredPlan, operations: Iterable[str]) -> l
 
 
 def message_of(run_id: str, plan: StoredPlan, operation: str) -> tuple[str, Posting]:
-    """Return the queue of an operation, and its message."""
+    """Return the partition of the queue of an operation, and its message."""
     step = plan.step(operation)
-    queue = queue_of(step.capabilities)
-    return queue, _posting(run_id, operation, step, quoted(queue), _origin(os.getpid()))
+    queue = quoted(queue_of(step.capabilities))
+    posting = _posting(run_id, operation, step, queue, _origin(os.getpid()))
+    return place_of(run_id, plan, operation), posting
+
+
+def place_of(run_id: str, plan: StoredPlan, operation: str) -> str:
+    """Return the partition of its queue that an operation's message goes to."""
+    queue = queue_of(plan.step(operation).capabilities)
+    return partition_of(queue, task_id(run_id, operation), plan.partitions)
 
 
 @cache

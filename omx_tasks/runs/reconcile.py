@@ -19,7 +19,7 @@ from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.results import joins
 from omx_tasks.results.joins import STILLBORN, Outcome
 from omx_tasks.runs.advance import advance, finish_and_advance
-from omx_tasks.runs.dispatch import task_id
+from omx_tasks.runs.dispatch import place_of, task_id
 from omx_tasks.runs.submit import require
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
@@ -64,7 +64,7 @@ def _look_after(
         return 0, 0
     try:
         plan = read_plan(run_id)
-        require(store, [plan.step(name) for name in operations])
+        require(store, plan, [plan.step(name) for name in operations])
         dead = _dead(store, run_id, plan, operations)
         advance(store, run_id, plan, [name for name in operations if name not in dead])
         for name, queue in dead.items():
@@ -79,15 +79,14 @@ def _look_after(
 
 def _dead(store: Store, run_id: str, plan: StoredPlan, operations: list[str]) -> dict[str, str]:
     """Return the operations whose messages were set aside, each with its queue."""
-    places = {name: queue_of(plan.step(name).capabilities) for name in operations}
-    asked = [
-        (keys.dead(queue), ("ZSCORE", keys.dead(queue), task_id(run_id, name)))
-        for name, queue in places.items()
-    ]
+    asked = []
+    for name in operations:
+        dead = keys.dead(place_of(run_id, plan, name))
+        asked.append((dead, ("ZSCORE", dead, task_id(run_id, name))))
     scores = store.commands(asked)
     return {
-        name: queue
-        for (name, queue), score in zip(places.items(), scores, strict=True)
+        name: queue_of(plan.step(name).capabilities)
+        for name, score in zip(operations, scores, strict=True)
         if score is not None
     }
 

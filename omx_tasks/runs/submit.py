@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from omx_tasks.broker.routing import set_name
+from omx_tasks.broker import queues
+from omx_tasks.broker.partitions import on_all
+from omx_tasks.broker.routing import PREFIX, set_name
 from omx_tasks.graph.plan import Plan
 from omx_tasks.graph.stored import StoredPlan, StoredStep
 from omx_tasks.results import joins
@@ -22,13 +24,15 @@ def new_run_id() -> str:
     return f"{_base36(int(time.time() * 1000)):0>9}-{secrets.token_hex(3)}"
 
 
-def submit(store: Store, plan: Plan, inputs: dict[str, Any], *, keep: float) -> str:
+def submit(
+    store: Store, plan: Plan, inputs: dict[str, Any], *, keep: float, partitions: int = 1
+) -> str:
     """Store a run of this plan, publish what can start at once, and return the run's id.
 
-    ``keep`` is the seconds for which the run can be looked at after its end.
+    ``keep`` is the seconds for which the run can be looked at after its end, ``partitions`` how many its queues have.
     """
     run_id = new_run_id()
-    stored = StoredPlan.of(plan, inputs)
+    stored = StoredPlan.of(plan, inputs, partitions)
     _announce(store, run_id, stored)
     prepared = joins.prepare(run_id, plan)
     for reply in store.run_many(prepared):
@@ -41,13 +45,16 @@ def submit(store: Store, plan: Plan, inputs: dict[str, Any], *, keep: float) -> 
 
 def _announce(store: Store, run_id: str, plan: StoredPlan) -> None:
     """Enter the run into the list of runs, and the capability sets that it requires into theirs."""
-    require(store, plan.steps.values())
+    require(store, plan, plan.steps.values())
     store.run(joins.announce(run_id, time.time()))
 
 
-def require(store: Store, steps: Iterable[StoredStep]) -> None:
-    """Let the agents know which capability sets these steps need, so that they look into their queues."""
+def require(store: Store, plan: StoredPlan, steps: Iterable[StoredStep]) -> None:
+    """Let the agents know which capability sets these steps need, so that they look into all of their queues."""
     sets = sorted({set_name(step.capabilities) for step in steps})
+    if plan.partitions > 1:
+        calls = [queues.declare(PREFIX + name, partitions=plan.partitions) for name in sets]
+        on_all(store.run_many(calls))
     store.command(keys.capability_sets(), "SADD", keys.capability_sets(), *sets)
 
 

@@ -23,7 +23,10 @@ def tag(word: str) -> str:
 
 
 def meta(queue: str) -> str:
-    """Hash: ``seq`` (last number given), ``expires`` (ms unused until deletion), one counter an outcome."""
+    """Hash: ``seq`` (last number given), ``expires`` (ms unused until deletion), one counter an outcome.
+
+    That of a first partition also has ``partitions``: how many there ever were.
+    """
     return f"omx:{tag(queue)}:meta"
 
 
@@ -66,7 +69,7 @@ def waiting(queue: str, priority: Priority | int) -> str:
 
 
 def bell(queue: str) -> str:
-    """Sharded channel: rung when the queue stops being empty."""
+    """Sharded channel: rung with a priority when it is more urgent than what waited; with none for a new partition."""
     return f"omx:{tag(queue)}:bell"
 
 

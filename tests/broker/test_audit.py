@@ -94,8 +94,9 @@ def test_it_adds_up_at_every_moment_while_others_publish_claim_and_ack(
 def test_a_report_says_where_a_queue_is(store: Store, queue: str) -> None:
     _publish(store, queue, "a")
     (report,) = audit.reports(store, [queue])
-    assert 0 <= report.slot < 16384
-    assert report.node in store.topology.masters
+    (spot,) = report.spots
+    assert 0 <= spot.slot < 16384
+    assert spot.node in store.topology.masters
 
 
 def test_the_oldest_message_of_a_priority_is_found_whatever_its_rank(

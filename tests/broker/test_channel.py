@@ -286,7 +286,7 @@ def test_what_a_cancelled_claim_gets_is_given_back_when_the_connection_closes(
     poller = connection.transport.poller
     _until_subscribed(connection)
     Producer(connect()).publish("x", routing_key=queue)
-    poller._rang(keys.bell(queue))
+    poller._rang(keys.bell(queue), b"2")
     poller.tick()
     assert poller._consumptions[keys.bell(queue)].link is not None
     consumer.cancel()

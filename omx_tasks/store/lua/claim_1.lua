@@ -4,17 +4,17 @@
 -- So that P3 is not starved for ever: while its first message has waited longer than the aging time, one of every
 -- SHARE messages that the queue gives is P3's.
 -- KEYS: the queue's, then the receipt of this claim. ARGV: token, N (more than 1000 are 1000), lease (ms), most deliveries
--- (0: no limit), aging time (ms, 0: none).
--- Returns {left waiting, ms until a delayed message or an ended lease may be claimed (-1: none),
--- id, deliveries, body, id, deliveries, body, …}.
+-- (0: no limit), aging time (ms, 0: none), the least urgent priority that is wanted (P3's share by age apart).
+-- Returns {left waiting of P0, P1, P2, P3, ms until a delayed message or an ended lease may be claimed (-1: none),
+-- partitions, id, deliveries, body, id, deliveries, body, …}.
 -- Run twice with one token: the same messages (those still held), by the receipt.
 --@include queue_keys
 local RECEIPT = KEYS[13]
 local token, wanted, lease, most = ARGV[1], math.min(tonumber(ARGV[2]), 1000), tonumber(ARGV[3]), tonumber(ARGV[4])
-local aging = tonumber(ARGV[5])
+local aging, least = tonumber(ARGV[5]), tonumber(ARGV[6])
 local SHARE = 8
 local now = now_ms()
-local answer = {0, -1}
+local answer = {0, 0, 0, 0, -1, 1}
 
 local function next_due()
   local first = nil
@@ -23,6 +23,11 @@ local function next_due()
     if head[2] and (not first or tonumber(head[2]) < first) then first = tonumber(head[2]) end
   end
   return first and math.max(0, first - now) or -1
+end
+
+local function tell_what_is_left()
+  for priority = 0, 3 do answer[priority + 1] = redis.call('ZCARD', WAITING[priority]) end
+  answer[5], answer[6] = next_due(), partitions()
 end
 
 local function give(ids, deliveries)
@@ -44,7 +49,7 @@ if receipt then
     end
   end
   if #ids > 0 then give(ids, deliveries) end
-  answer[1], answer[2] = count_waiting(), next_due()
+  tell_what_is_left()
   return answer
 end
 
@@ -111,14 +116,14 @@ local function aged()
 end
 
 local reserved = aged()
-for priority = 0, 2 do take(priority, wanted - reserved - #ids) end
-take(3, wanted - #ids)
+for priority = 0, math.min(2, least) do take(priority, wanted - reserved - #ids) end
+take(3, least == 3 and wanted - #ids or math.min(reserved, wanted - #ids))
 
 if #ids > 0 then lease_and_give() end
-answer[1], answer[2] = count_waiting(), next_due()
+tell_what_is_left()
 if #ids > 0 then
   redis.call('SET', RECEIPT, cjson.encode(ids), 'PX', lease)
-  if answer[1] > 0 then redis.call('SPUBLISH', BELL, answer[1]) end
+  ring(4)
 end
 touch()
 return answer

@@ -1,11 +1,11 @@
--- Store messages and ring the queue's bell if it was empty.
+-- Store messages and ring the queue's bell if they are more urgent than all that waits.
 -- KEYS: the queue's. ARGV: per message, of which there are at most 1000: id, priority (0-3), rank (ms), delay (ms), body.
 -- Returns {stored, known}: a message whose id is stored, or was acknowledged lately, is known and not stored again.
 -- Run twice: the second run finds every id known; it writes a number as it is, so that it can be confirmed, too.
 -- However many they are, a handful of commands stores them: some for each one would cost twice as much.
 --@include queue_keys
 local now = now_ms()
-local was_empty = count_waiting() == 0
+local before = most_urgent()
 
 local ids, new, seen = {}, {}, {}
 for i = 1, #ARGV, 5 do ids[#ids + 1] = ARGV[i] end
@@ -40,7 +40,7 @@ if #new > 0 then
     if #waiting[priority] > 0 then redis.call('ZADD', WAITING[priority], unpack(waiting[priority])) end
   end
   redis.call('HINCRBY', META, 'published', #new)
-  if was_empty then redis.call('SPUBLISH', BELL, #new) end
+  ring(before)
 else
   redis.call('HSET', META, 'seq', redis.call('HGET', META, 'seq') or 0)
 end

@@ -55,9 +55,23 @@ local function enqueue(id, place)
   redis.call('ZADD', WAITING[place.priority], waiting_entry(id, place))
 end
 
-local function count_waiting()
-  return redis.call('ZCARD', WAITING[0]) + redis.call('ZCARD', WAITING[1])
-    + redis.call('ZCARD', WAITING[2]) + redis.call('ZCARD', WAITING[3])
+-- The most urgent priority of which messages wait; 4 where none does.
+local function most_urgent()
+  for priority = 0, 3 do
+    if redis.call('EXISTS', WAITING[priority]) == 1 then return priority end
+  end
+  return 4
+end
+
+-- Ring when something more urgent waits than before, and say what: a consumer may be at the less urgent of other queues.
+local function ring(before)
+  local now = most_urgent()
+  if now < before then redis.call('SPUBLISH', BELL, now) end
+end
+
+-- In how many partitions the queue is whose first this is.
+local function partitions()
+  return tonumber(redis.call('HGET', META, 'partitions') or '1')
 end
 
 -- An unused queue with an expiry goes as a whole; each use puts its end off.

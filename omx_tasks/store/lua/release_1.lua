@@ -4,7 +4,7 @@
 --@include queue_keys
 local delay, unbegun = tonumber(ARGV[1]), ARGV[2] == '1'
 local now = now_ms()
-local was_empty = count_waiting() == 0
+local before = most_urgent()
 local released = 0
 for i = 3, #ARGV, 2 do
   local id = ARGV[i]
@@ -20,7 +20,7 @@ for i = 3, #ARGV, 2 do
 end
 if released > 0 then
   redis.call('HINCRBY', META, 'returned', released)
-  if was_empty and delay == 0 then redis.call('SPUBLISH', BELL, released) end
+  ring(before)
 end
 touch()
 return released

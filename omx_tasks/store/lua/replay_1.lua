@@ -1,7 +1,7 @@
 -- Put dead messages back to their places, as if they had never been delivered.
 -- KEYS: the queue's. ARGV: ids. Returns how many went back. Run twice: the second finds none of them dead.
 --@include queue_keys
-local was_empty = count_waiting() == 0
+local before = most_urgent()
 local replayed = 0
 for _, id in ipairs(ARGV) do
   if redis.call('ZREM', DEAD, id) == 1 then
@@ -14,7 +14,7 @@ for _, id in ipairs(ARGV) do
 end
 if replayed > 0 then
   redis.call('HINCRBY', META, 'replayed', replayed)
-  if was_empty then redis.call('SPUBLISH', BELL, replayed) end
+  ring(before)
 end
 touch()
 return replayed

@@ -1,7 +1,7 @@
 -- Read one queue's lengths, ages and counters at one moment.
 -- KEYS: the queue's. ARGV: none.
 -- Returns {now (ms), oldest of P0, P1, P2, P3 (ms since it was published; -1: none waits),
--- waiting at P0, P1, P2, P3, leased, delayed, dead, counter, value, counter, value, …}.
+-- waiting at P0, P1, P2, P3, leased, delayed, dead, partitions, counter, value, counter, value, …}.
 -- Run twice: the same, a little later.
 --@include queue_keys
 local now = now_us()
@@ -27,9 +27,10 @@ for priority = 0, 3 do answer[#answer + 1] = redis.call('ZCARD', WAITING[priorit
 answer[#answer + 1] = redis.call('ZCARD', LEASES)
 answer[#answer + 1] = redis.call('ZCARD', DELAYED)
 answer[#answer + 1] = redis.call('ZCARD', DEAD)
-local fields = redis.call('HGETALL', META)
+answer[#answer + 1] = partitions()
+local fields, none = redis.call('HGETALL', META), {seq = true, expires = true, turn = true, partitions = true}
 for i = 1, #fields, 2 do
-  if fields[i] ~= 'seq' and fields[i] ~= 'expires' and fields[i] ~= 'turn' then
+  if not none[fields[i]] then
     answer[#answer + 1] = fields[i]
     answer[#answer + 1] = fields[i + 1]
   end
