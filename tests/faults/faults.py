@@ -45,6 +45,8 @@ class Fault(Enum):
     CUT_OFF = "master cut off"
 
 
+#: What takes a `SpreadCluster`.
+CUTS = (Fault.CUT_OFF, Fault.CUT_OFF_WITH_CLIENT)
 #: Bytes by which a message is larger where the load has to outgrow what sockets hold for a replica that is stalled.
 PADDING = {Fault.STALLED_THEN_KILLED: 100_000}
 
@@ -55,14 +57,11 @@ class NotHereError(Exception):
 
 def cluster_for(fault: Fault, folder: Path, node_timeout_ms: int, server: str | None) -> Cluster:
     """Return the cluster that a fault needs, not made yet."""
-    if fault not in (Fault.CUT_OFF, Fault.CUT_OFF_WITH_CLIENT):
+    if fault not in CUTS:
         return EmbeddedCluster(folder, node_timeout_ms=node_timeout_ms, server=server)
     if not possible():
         raise NotHereError("cutting a link takes root and network namespaces")
-    near = fault is Fault.CUT_OFF_WITH_CLIENT
-    return SpreadCluster(
-        folder, client_is_near=near, node_timeout_ms=node_timeout_ms, server=server
-    )
+    return SpreadCluster(folder, node_timeout_ms=node_timeout_ms, server=server)
 
 
 @contextmanager
@@ -162,8 +161,16 @@ def _all_restarted(shard: Shard) -> Iterator[None]:
 
 
 def _cut_off(shard: Shard) -> Iterator[None]:
+    return _parted(shard, with_client=False)
+
+
+def _cut_off_with_client(shard: Shard) -> Iterator[None]:
+    return _parted(shard, with_client=True)
+
+
+def _parted(shard: Shard, *, with_client: bool) -> Iterator[None]:
     assert isinstance(shard.cluster, SpreadCluster)
-    shard.cluster.cut()
+    shard.cluster.cut(shard.master.port, with_client=with_client)
     yield
     time.sleep(CUT)
     shard.cluster.join()
@@ -184,6 +191,6 @@ _FAULTS: dict[Fault, Callable[[Shard], Iterator[None]]] = {
     Fault.CONNECTIONS_KILLED: _connections_killed,
     Fault.REPLICA_KILLED: _replica_killed,
     Fault.ALL_RESTARTED: _all_restarted,
-    Fault.CUT_OFF_WITH_CLIENT: _cut_off,
+    Fault.CUT_OFF_WITH_CLIENT: _cut_off_with_client,
     Fault.CUT_OFF: _cut_off,
 }

@@ -2,11 +2,12 @@
 
 ::
 
-    node 1 [client] ── near ══ trunk ══ far ── nodes 2 to 6 [client]
+    nodes and client ── main        island ── whoever is cut off
 
-Each node has an address of its own. The trunk between the two bridges is what is cut: then node 1, which is a master,
-is alone, with the client or without. Whoever makes the cluster is the client: the thread that does and all that it
-starts are in the client's namespace until `down`. Needs root and ``ip netns`` (Linux).
+Each node has an address of its own, and a cable to one of two bridges that have nothing to do with each other: a node
+is cut off, with the client or without, when its cable is put into the other one. Whoever makes the cluster is the
+client: the thread that does and all that it starts are in the client's namespace until `down`. Needs root and
+``ip netns`` (Linux).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from omx_tasks.cluster.view import parse_members
 from omx_tasks.store.topology import SLOTS
 
 MASTERS, NODES, FIRST_PORT = 3, 6, 7001
+MAIN, ISLAND = "main", "island"
 IP = shutil.which("ip") or ""
 _NEW_NETWORK = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -53,18 +55,20 @@ class _Place:
     def port(self) -> int:
         return FIRST_PORT + self.number - 1
 
+    @property
+    def cable(self) -> str:
+        return f"port{self.number}"
+
 
 class SpreadCluster:
     """Three masters and a replica each; it has what a fault and a load ask of an `EmbeddedCluster`."""
 
-    def __init__(
-        self, directory: Path, *, client_is_near: bool, node_timeout_ms: int, server: str | None
-    ) -> None:
+    def __init__(self, directory: Path, *, node_timeout_ms: int, server: str | None) -> None:
         self.directory = directory
-        self._client_is_near = client_is_near
         self._node_timeout_ms = node_timeout_ms
         self._server = find_server(server)
         self._tag = f"omx{os.getpid() % 100_000}"
+        self._switch = f"{self._tag}s"
         net = os.getpid() % 250
         self._places = [
             _Place(n, f"{self._tag}n{n}", f"10.77.{net}.{n}", directory / str(n))
@@ -80,35 +84,32 @@ class SpreadCluster:
     # --- the network --------------------------------------------------------------------------------
 
     def _lay(self) -> None:
-        switch = f"{self._tag}s"
-        for name in (switch, self._client.name, *(place.name for place in self._places)):
+        for name in (self._switch, self._client.name, *(place.name for place in self._places)):
             _ip("netns", "add", name)
             _ip("-n", name, "link", "set", "lo", "up")
-        for bridge in ("near", "far"):
-            _ip("-n", switch, "link", "add", bridge, "type", "bridge")
-            _ip("-n", switch, "link", "set", bridge, "up")
-        _ip("-n", switch, "link", "add", "trunk", "type", "veth", "peer", "name", "trunk2")
-        for end, bridge in (("trunk", "near"), ("trunk2", "far")):
-            _ip("-n", switch, "link", "set", end, "master", bridge, "up")
+        for bridge in (MAIN, ISLAND):
+            _ip("-n", self._switch, "link", "add", bridge, "type", "bridge")
+            _ip("-n", self._switch, "link", "set", bridge, "up")
         for place in (*self._places, self._client):
-            near = place.number == 1 or (place is self._client and self._client_is_near)
-            self._plug(switch, place, "near" if near else "far")
+            self._plug(place)
 
-    def _plug(self, switch: str, place: _Place, bridge: str) -> None:
-        port = f"port{place.number}"
+    def _plug(self, place: _Place) -> None:
         peer = ("peer", "name", "eth0", "netns", place.name)
-        _ip("-n", switch, "link", "add", port, "type", "veth", *peer)
-        _ip("-n", switch, "link", "set", port, "master", bridge, "up")
+        _ip("-n", self._switch, "link", "add", place.cable, "type", "veth", *peer)
+        _ip("-n", self._switch, "link", "set", place.cable, "master", MAIN, "up")
         _ip("-n", place.name, "addr", "add", f"{place.host}/24", "dev", "eth0")
         _ip("-n", place.name, "link", "set", "eth0", "up")
 
-    def cut(self) -> None:
-        """Part the first node from the others."""
-        _ip("-n", f"{self._tag}s", "link", "set", "trunk", "down")
+    def cut(self, port: int, *, with_client: bool) -> None:
+        """Part the node of this port from the others."""
+        parted = [place for place in self._places if place.port == port]
+        for place in (*parted, *([self._client] if with_client else ())):
+            _ip("-n", self._switch, "link", "set", place.cable, "master", ISLAND)
 
     def join(self) -> None:
         """Undo `cut`."""
-        _ip("-n", f"{self._tag}s", "link", "set", "trunk", "up")
+        for place in (*self._places, self._client):
+            _ip("-n", self._switch, "link", "set", place.cable, "master", MAIN)
 
     def _enter(self, path: str | Path) -> None:
         """Go into a namespace with this thread and all that it starts from now on."""
@@ -212,7 +213,7 @@ class SpreadCluster:
             self._set(self._home)
             os.close(self._home)
             self._home = None
-        for name in (self._client.name, f"{self._tag}s", *(place.name for place in self._places)):
+        for name in (self._client.name, self._switch, *(place.name for place in self._places)):
             _try("netns", "delete", name)
 
 
