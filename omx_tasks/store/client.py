@@ -5,7 +5,8 @@ CLUSTERDOWN, READONLY, LOADING and a broken connection are ordinary weather: the
 sent again, with the slot table learned anew, until ``timeout`` seconds are over. A request can therefore run twice,
 so everything that is sent here must come to the same when it does; the scripts are written that way.
 
-Requests for several nodes are under way at once: a node that hangs costs one attempt, not the others' answers.
+Requests for several nodes are under way at once: a node that hangs costs one attempt, not the others' answers; and no
+longer than until the others have given its slots to another one, which is asked for as long as it is silent.
 
 A durable call (`Call.durable`) is done when its write was confirmed as the store's `Durability` says, by one ``WAIT``
 for all that went to a node together. Until then it counts as not answered, and is sent again.
@@ -31,6 +32,8 @@ from omx_tasks.store.scripts import Call
 from omx_tasks.store.topology import Topology
 from omx_tasks.store.trip import Trip
 
+#: Seconds for opening a connection, and for another node's word on one that is silent.
+CONNECT, WORD = 2.0, 0.5
 _PAUSE = (0.0, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
@@ -217,8 +220,15 @@ class Store:
             links = self._links[node]
             if links:
                 return links.pop()
-        timeout = max(0.05, min(self.attempt, deadline - time.monotonic()))
-        return Link(node, self.address).connect(timeout)
+        timeout = max(0.05, min(self.attempt, CONNECT, deadline - time.monotonic()))
+        link = Link(node, self.address)
+        link.on_silence = self._doubt
+        return link.connect(timeout)
+
+    def _doubt(self, link: Link) -> None:
+        """Give a silent node up when the others say that it has no slots any more."""
+        if self.topology.masters and not self.topology.serves(link.node, WORD):
+            link.give_up("it is silent, and its slots are elsewhere")
 
     def give(self, link: Link) -> None:
         """Return a link that is still in order."""

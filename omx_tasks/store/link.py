@@ -40,6 +40,8 @@ Answer = Callable[[Any], None]
 
 _INCOMPLETE = object()
 _CHUNK = 1 << 16
+#: Seconds without a word after which who waits for an answer begins to doubt that one comes.
+DOUBT = 0.5
 
 
 class LinkError(ConnectionError):
@@ -73,6 +75,8 @@ class Link:
     def __init__(self, node: Node, address: Address, *, name: str = "omx") -> None:
         self.node = node
         self.on_push: Callable[[list[Any]], None] = _ignore
+        #: Called again and again while an answer is waited for in silence; may raise `LinkError`.
+        self.on_silence: Callable[[Link], None] = _ignore
         self._address = address
         self._name = name
         self._socket: socket.socket | None = None
@@ -275,8 +279,8 @@ class Link:
             raise self._broken("no answer in time")
         poller = select.poll()
         poller.register(self.descriptor, select.POLLIN | (select.POLLOUT if self._unsent else 0))
-        if not self._pending_tls():
-            poller.poll(left * 1000)
+        if not self._pending_tls() and not poller.poll(min(left, DOUBT) * 1000):
+            self.on_silence(self)
 
     def _pending_tls(self) -> bool:
         return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
@@ -285,6 +289,10 @@ class Link:
         if self._socket is None:
             raise LinkError(f"the link to {self.node} is closed")
         return self._socket
+
+    def give_up(self, reason: str) -> None:
+        """Close the link and raise `LinkError`."""
+        raise self._broken(reason)
 
     def _broken(self, reason: object) -> LinkError:
         self.close()
@@ -302,5 +310,5 @@ class Link:
         self._socket = None
 
 
-def _ignore(_message: Any) -> None:
+def _ignore(_anything: Any) -> None:
     return None

@@ -3,7 +3,8 @@
 Whoever uses this says which channels it `wants`. For each, the master that owns its slot gets a link and the link a
 subscription; after a lost connection, a failover or a moved slot both are made again, elsewhere if need
 be, and ``attended`` tells that a channel is heard anew: what was published in between was not heard. A node that
-stays silent while answers are awaited is given up as if its connection had broken; a quiet link is asked now and then.
+stays silent while answers are awaited is given up as if its connection had broken: as soon as another one has its
+slots, and else after a while. A quiet link is asked now and then.
 
 Links live in the thread of the event loop (Celery's hub, or `wait`). Only `wake` may be called from others.
 """
@@ -24,15 +25,15 @@ from omx_tasks.store import access
 from omx_tasks.store.address import Node
 from omx_tasks.store.client import Store
 from omx_tasks.store.connector import Connector
-from omx_tasks.store.link import Link, LinkError
+from omx_tasks.store.link import DOUBT, Link, LinkError
 from omx_tasks.store.topology import slot_of
 
 logger = logging.getLogger(__name__)
 
 #: Seconds without a word from a node that owes an answer, after which its link is dropped.
 SILENCE = 5.0
-#: Seconds between two looks at the links' silence.
-ROUND = 2.0
+#: Seconds between two looks at the links' silence, and between two questions on a quiet link.
+ROUND, QUIET = 0.5, 2.0
 #: Seconds without `Links.upkeep` after which nobody was there to hear a node: that time is not its silence.
 ABSENCE = 1.0
 
@@ -61,7 +62,7 @@ class Links:
         self._opening: set[Node] = set()
         self._refreshing = False
         self._closed = False
-        self._next_round = 0.0
+        self._next_round = self._next_question = 0.0
         self._last_upkeep = time.monotonic()
         self._inbox: deque[tuple[Node | None, Link | None]] = deque()
         self._waker: tuple[int, int] | None = None
@@ -154,13 +155,23 @@ class Links:
         if now < self._next_round:
             return
         self._next_round = now + ROUND
-        self._unheard |= self._wanted.keys()  # a slot may have a new owner
-        for link in list(self._links.values()):
-            if not link.waiting:
-                self.guard(link, partial(link.post, ("PING",), _ignore))
-            elif now - link.silent_since > SILENCE:
-                logger.warning("%s has been silent for %d s; connecting again", link.node, SILENCE)
-                self._drop(link)
+        for link in [link for link in self._links.values() if link.waiting]:
+            self._doubt(link, now - link.silent_since)
+        if now >= self._next_question:
+            self._next_question = now + QUIET
+            self._unheard |= self._wanted.keys()  # a slot may have a new owner
+            for quiet in [link for link in self._links.values() if not link.waiting]:
+                self.guard(quiet, partial(quiet.post, ("PING",), _ignore))
+
+    def _doubt(self, link: Link, silent: float) -> None:
+        """Give up a node that is silent when another one has its slots, or after a while."""
+        replaced = silent > DOUBT and link.node not in self._store.topology.masters
+        if replaced or silent > SILENCE:
+            logger.warning("%s has been silent for %.1f s; connecting again", link.node, silent)
+            self._drop(link)
+        elif silent > DOUBT and not self._refreshing:
+            self._refreshing = True
+            self._connector.doubt(link.node)
 
     def _subscribe(self, channel: str, link: Link) -> None:
         if former := self._subscribed.get(channel):

@@ -32,9 +32,9 @@ from typing import Any
 
 from omx_tasks.errors import ConfigurationError, OmxError
 from omx_tasks.store.address import Node
-from omx_tasks.store.client import Store
+from omx_tasks.store.client import WORD, Store
 from omx_tasks.store.courier import Courier, Done
-from omx_tasks.store.link import Link, LinkError, ReplyError
+from omx_tasks.store.link import DOUBT, Link, LinkError, ReplyError
 from omx_tasks.store.scripts import Call
 from omx_tasks.store.topology import slot_of
 
@@ -46,7 +46,7 @@ MANY = 16
 ROUND = 0.25
 #: Seconds until the next look at a link that was too busy to be confirmed.
 SOON = 0.005
-#: Seconds without a word from a node that owes an answer, after which its calls are carried again.
+#: Seconds without a word from a node that owes an answer, after which its calls are carried again in any case.
 SILENCE = 5.0
 
 
@@ -220,12 +220,16 @@ class Sender:
         """Take the answers that no later call has taken."""
         with self._lock:
             for node, lane in list(self._lanes.items()):
-                link = lane.link
-                if link.waiting:
-                    self._guard(node, link.receive)
-                silent = link.waiting and time.monotonic() - link.silent_since > SILENCE
-                if silent and node in self._lanes:  # it may have been dropped for a broken link
-                    logger.warning("%s has been silent for %d s; sending again", node, SILENCE)
+                if lane.link.waiting:
+                    self._guard(node, lane.link.receive)
+            silent = {lane.link: self._silence(lane) for lane in self._lanes.values()}
+        gone = [link for link, seconds in silent.items() if self._is_gone(link.node, seconds)]
+        with self._lock:
+            for node, lane in list(self._lanes.items()):
+                if lane.link in gone and self._silence(lane) > DOUBT:
+                    logger.warning(
+                        "%s has been silent for %.1f s; sending again", node, silent[lane.link]
+                    )
                     self._drop(node)
             answered = self._retire()
             self._looking = False
@@ -235,6 +239,14 @@ class Sender:
                 self._look_later(ROUND)
         self._confirm(answered, time.monotonic() + self._store.attempt)
         return ()
+
+    def _silence(self, lane: _Lane) -> float:
+        """Return for how many seconds answers have been awaited without a word."""
+        return time.monotonic() - lane.link.silent_since if lane.link.waiting else 0.0
+
+    def _is_gone(self, node: Node, silent: float) -> bool:
+        """Whether a silent node is not to be waited for: others have its slots, or it takes too long."""
+        return silent > SILENCE or (silent > DOUBT and not self._store.topology.serves(node, WORD))
 
     def _confirm(self, lanes: Iterable[_Lane], deadline: float) -> None:
         """Make sure of what links have carried, and give them back; or have it carried again."""

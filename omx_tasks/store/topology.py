@@ -3,6 +3,9 @@
 The cluster announces addresses; what is kept here are the ones that reach them (`Address.reachable`). The seeds are
 never given up: when no node of the last table answers, they are what leads to the cluster's new ones. Only one node of
 the table is asked before them, so a seed that stands for a proxy is found soon though all addresses have changed.
+
+Whether a silent node is slow or gone is for the others to say: they have elected another master by then, or wait for
+it as well (`Topology.serves`). So a node that hangs is left when its slots are elsewhere, and a busy one never is.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ class Topology:
         self._address = address
         self._owners: list[Node | None] = [None] * SLOTS
         self._known: tuple[Node, ...] = address.seeds
+        self._turn = 0
         self._lock = threading.Lock()
         self.version = 0
 
@@ -88,6 +92,18 @@ class Topology:
             f"no node of {self._address} answers ({'; '.join(reasons)}). "
             "Is the cluster up? `omx up` starts one here; OMX_BROKER_URL names another."
         )
+
+    def serves(self, node: Node, timeout: float) -> bool:
+        """Ask one of the other nodes, each in its turn, whether this one has slots; without an answer it has."""
+        others = [other for other in self._known if other != node]
+        if others:
+            self._turn += 1
+            asked = others[self._turn % len(others)]
+            try:
+                self._adopt(self._ask(asked, timeout), asked)
+            except (LinkError, ReplyError, ConfigurationError):
+                return True
+        return node in self.masters
 
     def _ask(self, node: Node, timeout: float) -> list[list[object]]:
         link = Link(node, self._address).connect(timeout)
