@@ -17,6 +17,7 @@ from typing import ClassVar
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.capabilities import Capabilities
 from omx_tasks.agents.heartbeat import Heartbeat
+from omx_tasks.agents.liveness import Liveness
 from omx_tasks.agents.onward import MessageOf
 from omx_tasks.agents.runner import Advance, Runner
 from omx_tasks.agents.stopwatch import Stopwatch
@@ -85,6 +86,7 @@ class Host:
         self.heartbeat = Heartbeat(
             self._courier, name, self.capabilities, self._record, self._catalogue
         )
+        self.liveness = Liveness(store)
 
     def __repr__(self) -> str:
         return f"<Host {self.name} servers={sorted(self._servers.servers)}>"
@@ -139,6 +141,7 @@ class Host:
             "servers": sorted(self._catalogue),
             "failed": self._failed,
             "config": self._servers.digest,
+            **self.liveness.as_json(),
         }
         return json.dumps(record)
 

@@ -50,6 +50,8 @@ class CapabilityQueues(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         """Consume what this agent covers; called again after each reconnection."""
         part = TaskPool.host or self._listen(consumer)
+        if TaskPool.host is not None:
+            TaskPool.host.liveness.attend(consumer.connection.transport)
         self._consume(consumer, part.capabilities.own_sets())
 
         def asked_for(sets: list[str]) -> None:

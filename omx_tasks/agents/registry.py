@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from omx_tasks.store import keys
@@ -15,7 +17,12 @@ SILENT, FORGOTTEN = 10.0, 3600.0
 
 @dataclass(frozen=True)
 class AgentRecord:
-    """One agent's last heartbeat. ``failed`` says why a server could not be started; ``heard`` is Unix seconds."""
+    """One agent's last heartbeat. ``failed`` says why a server could not be started; ``heard`` is Unix seconds.
+
+    Whether it consumes: ``silence`` is how many seconds ago the queue was answered for which that is longest (None: its
+    consumer is in another process), ``repaired`` how many times such a queue was attended to anew. ``alone`` counts,
+    for each shard (``host:port`` of its master), the writes that were accepted without a replica.
+    """
 
     name: str
     host: str
@@ -27,6 +34,9 @@ class AgentRecord:
     failed: dict[str, str]
     config: str
     heard: float
+    silence: float | None = None
+    repaired: int = 0
+    alone: dict[str, int] = field(default_factory=dict)
 
 
 def agents(store: Store) -> list[AgentRecord]:
@@ -53,6 +63,11 @@ def broken_servers(records: list[AgentRecord]) -> dict[str, str]:
     running = {server for record in records for server in record.servers}
     failed = {name: reason for record in records for name, reason in record.failed.items()}
     return {name: reason for name, reason in failed.items() if name not in running}
+
+
+def accepted_alone(records: Iterable[AgentRecord]) -> Counter[str]:
+    """Return how many writes of these agents each master accepted that had no replica then."""
+    return sum((Counter(record.alone) for record in records), Counter())
 
 
 def catalogue(store: Store) -> dict[str, Any]:

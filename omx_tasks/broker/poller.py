@@ -81,6 +81,8 @@ class Poller:
         self._alarm: Any = None
         self._alarm_at = 0.0
         self._slow_poll_at = 0.0
+        #: How many times a queue that did not answer was attended to anew.
+        self.repaired = 0
         self._links = Links(
             store,
             attended=self._attended,
@@ -98,9 +100,12 @@ class Poller:
 
     @property
     def silence(self) -> float:
-        """For how many seconds no claim was answered of the queue of which that is longest: a measure of liveness."""
+        """For how many seconds no claim was answered of the queue of which that is longest: a measure of liveness.
+
+        A queue at rest is claimed from all the same, now and then; one for which there is no room does not count.
+        """
         now = time.monotonic()
-        return max((now - c.attended_at for c in self._consumptions.values()), default=0.0)
+        return max((now - c.attended_at for c in list(self._consumptions.values())), default=0.0)
 
     def consume(self, queue: str, channel: Channel, *, no_ack: bool, partitions: int = 1) -> None:
         """Start to claim from a queue; partitions that nobody spoke of are found."""
@@ -214,6 +219,7 @@ class Poller:
                     consumption.queue,
                     now - consumption.attended_at,
                 )
+                self.repaired += 1
                 self._links.renew(consumption.slot)
                 consumption.lose()
 

@@ -9,6 +9,7 @@ import click
 from rich.text import Text
 
 from omx_tasks import settings
+from omx_tasks.agents.registry import accepted_alone, agents
 from omx_tasks.broker import audit
 from omx_tasks.broker.audit import GONE, TIMES, QueueReport, Spot
 from omx_tasks.cli.dead import dead
@@ -73,12 +74,19 @@ def queues(
     wrong = [report for report in found if report.missing] if audited else []
     for report in wrong:
         complain(f"queue {report.name!r}: {_missing(report.missing)}")
-    if told := shards.count(store).told(store.confirmer.promise):
-        warn(told)
+    _warn_of_shards(store)
     sys.exit(1 if wrong else 0)
 
 
 queues.add_command(dead)
+
+
+def _warn_of_shards(store: Store) -> None:
+    found = shards.count(store)
+    if told := found.told(store.confirmer.promise):
+        warn(told)
+        for line in found.told_each(accepted_alone(agents(store))):
+            warn(line)
 
 
 def _repair(store: Store, as_json: bool) -> None:

@@ -118,14 +118,18 @@ def down(as_json: bool) -> None:
 @click.command()
 @json_option
 def agents(as_json: bool) -> None:
-    """List the agents that are up."""
+    """List the agents that are up.
+
+    ``silence`` is for how long the queue that has waited longest has not answered: more than half a minute means
+    that the agent does not consume. With --json also how many writes were accepted without a replica (``alone``).
+    """
     found = read_agents(existing_store())
     if as_json:
         print_json([asdict(agent) for agent in found])
     elif not found:
         say("no agent is up")
     else:
-        titles = ("agent", "host", "pid", "busy", "slots", "done", "servers")
+        titles = ("agent", "host", "pid", "busy", "slots", "done", "silence", "servers")
         print_table(titles, [_row(agent) for agent in found])
 
 
@@ -134,4 +138,12 @@ def _row(agent: AgentRecord) -> tuple[str | Text, ...]:
     servers = Text(" ".join(agent.servers))
     for name in agent.failed:
         servers.append(f" {name} (broken)", style="red")
-    return agent.name, agent.host, *numbers, servers
+    return agent.name, agent.host, *numbers, _silence(agent), servers
+
+
+def _silence(agent: AgentRecord) -> str:
+    """Return since when the slowest of its queues has not answered, and how often that was mended."""
+    if agent.silence is None:
+        return "-"
+    mended = f" (repaired {agent.repaired})" if agent.repaired else ""
+    return f"{agent.silence:.0f} s{mended}"

@@ -20,6 +20,8 @@ and has never acknowledged anything is new: it is waited for once, and then take
 from __future__ import annotations
 
 import logging
+import threading
+from collections import Counter
 from typing import Any
 
 from omx_tasks.durability import Durability, Promise, WithoutReplica
@@ -44,24 +46,30 @@ logger = logging.getLogger(__name__)
 
 
 class Confirmer:
-    """What one store knows of its masters' replicas. Thread-safe: each change is one of a set."""
+    """What one store knows of its masters' replicas. Thread-safe: each change is one of a set, or has the lock."""
 
     def __init__(self, promise: Promise) -> None:
         self.promise = promise
         self.durability = promise.durability
         #: Masters that have no replica, as far as is known.
         self.alone: set[Node] = set()
-        #: How many confirmations came from a master alone.
-        self.accepted = 0
+        self._accepted: Counter[Node] = Counter()
+        self._lock = threading.Lock()
         self._followed: set[Node] = set()
 
     def __repr__(self) -> str:
-        return f"<Confirmer {self.durability} alone={len(self.alone)} accepted={self.accepted}>"
+        return f"<Confirmer {self.durability} alone={len(self.alone)} accepted={self.accepted.total()}>"
 
     @property
     def active(self) -> bool:
         """Whether durable calls need more than their answers."""
         return self.durability is not Durability.MEMORY
+
+    @property
+    def accepted(self) -> Counter[Node]:
+        """How many confirmations came from which master alone."""
+        with self._lock:
+            return self._accepted.copy()
 
     def command(self, node: Node) -> Command:
         """Return what to send to a master after durable calls."""
@@ -78,7 +86,7 @@ class Confirmer:
         if asked == ROLE:
             return self._role(node, reply)
         if asked == _LOCALLY:
-            return reply[0] >= 1 and self._accept()
+            return reply[0] >= 1 and self._accept(node)
         return bool(reply[1] and reply[0] if isinstance(reply, list) else reply) or ROLE
 
     def pursue(self, link: Link, verdict: bool | Command, deadline: float) -> bool:
@@ -103,7 +111,7 @@ class Confirmer:
         self._note_alone(node)
         if self.promise.without_replica is WithoutReplica.REFUSE:
             return False
-        return _LOCALLY if self.durability is Durability.FSYNC else self._accept()
+        return _LOCALLY if self.durability is Durability.FSYNC else self._accept(node)
 
     def _note_alone(self, node: Node) -> None:
         if node in self.alone:
@@ -113,8 +121,9 @@ class Confirmer:
         consequence = "is confirmed by it alone" if accepts else "is refused until it has one"
         logger.warning("%s has no replica: what it is to store %s", node, consequence)
 
-    def _accept(self) -> bool:
-        self.accepted += 1
+    def _accept(self, node: Node) -> bool:
+        with self._lock:
+            self._accepted[node] += 1
         return True
 
     def why_not(self, node: Node) -> str:

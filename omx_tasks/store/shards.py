@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from omx_tasks.durability import Durability, Promise, WithoutReplica
@@ -17,6 +18,8 @@ class Shards(NamedTuple):
 
     alone: int
     total: int
+    #: The masters without a replica, where they are known.
+    nodes: tuple[Node, ...] = ()
 
     def told(self, promise: Promise) -> str:
         """Say what follows from shards without a replica; nothing where there are none."""
@@ -30,13 +33,22 @@ class Shards(NamedTuple):
             consequence = "writes to them are refused"
         return f"{self.alone} of {self.total} shards without replica; {consequence}"
 
+    def told_each(self, accepted: Mapping[str, int]) -> list[str]:
+        """Say for each of the shards how many writes its master alone has accepted."""
+        return [
+            f"shard {node} has no replica: writes accepted by it alone, {accepted[str(node)]:,} so far"
+            for node in self.nodes
+            if accepted.get(str(node))
+        ]
+
 
 def count(store: Store) -> Shards:
     """Ask every master for its replicas."""
     store.ping(store.attempt)
     masters = store.topology.masters
     deadline = time.monotonic() + store.attempt
-    return Shards(sum(not _followed(store, node, deadline) for node in masters), len(masters))
+    alone = tuple(node for node in masters if not _followed(store, node, deadline))
+    return Shards(len(alone), len(masters), alone)
 
 
 def _followed(store: Store, node: Node, deadline: float) -> bool:

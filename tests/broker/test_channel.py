@@ -672,6 +672,7 @@ def test_a_queue_that_does_not_answer_is_attended_to_anew_whatever_the_reason(
     assert len(got) == 1
     assert former._socket is None
     assert poller.silence < 1.0
+    assert poller.repaired == 1
 
 
 def test_a_message_that_cannot_be_read_ends_among_the_dead_and_stops_nobody(

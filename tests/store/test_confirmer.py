@@ -50,7 +50,7 @@ def test_a_replica_that_went_is_noticed_and_no_more_waited_for_until_it_is_back(
     assert _ask(confirmer, FOLLOWED, 0, ALONE) == [ROLE, WAIT, ROLE, True]
     assert _ask(confirmer, ALONE) == [ROLE, True]
     assert _ask(confirmer, FOLLOWED, 1) == [ROLE, WAIT, True]
-    assert (confirmer.accepted, confirmer.alone) == (2, set())
+    assert (confirmer.accepted, confirmer.alone) == ({NODE: 2}, set())
 
 
 def test_a_replica_that_still_loads_is_waited_for_once() -> None:
