@@ -63,6 +63,8 @@ class Store:
         self.topology = Topology(self.address)
         self.confirmer = Confirmer(promise)
         self._links: dict[Node, deque[Link]] = defaultdict(deque)
+        #: The version of the slot table by which idle links were looked through.
+        self._tidied = 0
         self._pid = os.getpid()
         self._lock = threading.Lock()
 
@@ -216,6 +218,8 @@ class Store:
     def take(self, node: Node, deadline: float) -> Link:
         """Borrow a connected link to ``node``; `give` it back, or `Link.close` it when it broke."""
         self._notice_fork()
+        if self._tidied != self.topology.version:
+            self._tidy()
         with self._lock:
             links = self._links[node]
             if links:
@@ -234,6 +238,16 @@ class Store:
         """Return a link that is still in order."""
         with self._lock:
             self._links[link.node].append(link)
+
+    def _tidy(self) -> None:
+        """Close idle links to nodes that have no slots any more."""
+        self._tidied = self.topology.version
+        masters = self.topology.masters
+        with self._lock:
+            idle = [self._links.pop(node) for node in self._links.keys() - set(masters)]
+        for links in idle:
+            for link in links:
+                link.close()
 
     def _forget(self, node: Node) -> None:
         with self._lock:

@@ -160,8 +160,16 @@ class Links:
         if now >= self._next_question:
             self._next_question = now + QUIET
             self._unheard |= self._wanted.keys()  # a slot may have a new owner
+            self._tidy()
             for quiet in [link for link in self._links.values() if not link.waiting]:
                 self.guard(quiet, partial(quiet.post, ("PING",), _ignore))
+
+    def _tidy(self) -> None:
+        """Close links that are at rest to nodes that have no slots any more."""
+        masters, heard = set(self._store.topology.masters), set(self._subscribed.values())
+        for link in list(self._links.values()):
+            if link.node not in masters and link not in heard and not link.waiting:
+                self._drop(link)
 
     def _doubt(self, link: Link, silent: float) -> None:
         """Give up a node that is silent when another one has its slots, or after a while."""

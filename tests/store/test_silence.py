@@ -111,3 +111,20 @@ def test_what_was_sent_to_a_hung_node_is_sent_again_as_soon_as_its_slots_are_els
     assert sum(queues.read_stats(patient.run(queues.stats(queue))).waiting) == 2
     assert lost == []
     sender.close()
+
+
+def test_a_consumer_closes_what_it_needs_no_more(patient: Store, queue: str) -> None:
+    links = Links(patient, attended=lambda _: None, heard=lambda *_: None, dropped=lambda _: None)
+    links.want(queue)
+    assert links.wait_until_heard(queue, 10)
+    link = links.of(slot_of(queue))
+    assert link is not None
+    links.unwant(queue)
+    link.settle(time.monotonic() + 5)
+    patient.topology._owners = [
+        owner if owner != link.node else None for owner in patient.topology._owners
+    ]
+    links._next_round = links._next_question = 0.0
+    links._listen_for_silence(time.monotonic())
+    assert link._socket is None
+    links.close()

@@ -152,6 +152,18 @@ def test_a_hung_node_does_not_hold_up_the_answers_of_the_others(store: Store) ->
     assert replies == [name.encode() for name in (hung_name, *others)]
 
 
+def test_idle_links_to_nodes_without_slots_are_closed(store: Store) -> None:
+    store.command("a", "ECHO", "a")
+    node = store.topology.owner(slot_of("a"))
+    assert node is not None
+    (link,) = store._links[node]
+    heir = next(other for other in store.topology.masters if other != node)
+    store.topology._owners = [heir if owner == node else owner for owner in store.topology._owners]
+    store.topology.version += 1
+    store.command("b", "ECHO", "b", timeout=5)
+    assert link._socket is None
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_process_uses_links_of_its_own(store: Store) -> None:
     store.command("forked", "SET", "forked", "parent")
