@@ -1,6 +1,7 @@
 """The coordinator: looks after runs that lost a step. ``python -m workers.coordinator``.
 
-Several may run; each does the same harmless work. Runs go on without any: it only repairs.
+Several may run; each does the same harmless work. Runs go on without any: it only repairs, and takes runs that are no
+longer kept out of the list.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import click
 from omx_tasks import settings
 from omx_tasks.errors import OmxError
 from omx_tasks.runs.advance import plans
+from omx_tasks.runs.listing import forget
 from omx_tasks.runs.reconcile import reconcile
 from omx_tasks.store.in_use import make_store
 
@@ -37,6 +39,7 @@ def main(loglevel: str) -> None:
     while not stopping.wait(EVERY):
         try:
             found = reconcile(store, read_plan, age=settings.current().overdue)
+            forget(store)
         except OmxError as error:
             logger.warning("the cluster could not be asked: %s", error)
         except Exception:  # one odd run must not end the looking after all others

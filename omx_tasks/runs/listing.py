@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+from omx_tasks.results.joins import STILLBORN
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
+
+#: Runs that `forget` looks at together.
+PAGE = 100
 
 
 class RunLine(NamedTuple):
@@ -36,6 +40,23 @@ def recent(store: Store, most: int) -> list[RunLine]:
     if gone:
         store.command(keys.runs(), "ZREM", keys.runs(), *gone)
     return lines
+
+
+def forget(store: Store) -> int:
+    """Take the oldest runs out of the list that cannot be looked at any more; return how many those were.
+
+    A list that nobody reads would grow for ever. One that was announced a moment ago may not be stored yet.
+    """
+    forgotten, listed = 0, keys.runs()
+    while True:
+        limits = ("-inf", time.time() - STILLBORN, "LIMIT", 0, PAGE)
+        names = [name.decode() for name in store.command(listed, "ZRANGEBYSCORE", listed, *limits)]
+        there = store.commands([(keys.run(name), ("EXISTS", keys.run(name))) for name in names])
+        gone = [name for name, exists in zip(names, there, strict=True) if not exists]
+        if gone:
+            forgotten += store.command(listed, "ZREM", listed, *gone)
+        if len(gone) < PAGE:
+            return forgotten
 
 
 def _line(run_id: str, values: list[bytes]) -> RunLine:
