@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test conformance faults lint clean
+.PHONY: help install demo test conformance faults endurance lint clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ conformance: $(STAMP) ## Run Celery's own integration tests on a stock Redis and
 faults: $(STAMP) ## Strike clusters under load with every fault and count what is lost; takes many minutes
 	$(BIN)/python tests/faults/run.py
 	$(BIN)/python tests/faults/run.py --durability memory stalled-then-killed cut-off-with-client || true
+
+endurance: $(STAMP) ## Half an hour of mixed load with a random fault every 20 s: lost, stuck, leaked
+	$(BIN)/python tests/faults/endurance.py --minutes 30 --seed 7
 
 clean: ## Remove .venv/ and everything that tools left behind
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -132,12 +132,16 @@ class SpreadCluster:
             self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
             self._lay()
             self._enter(f"/run/netns/{self._client.name}")
+        self._start_dead()
+        if first:
+            self._form()
+        wait_until(lambda: self.is_ready() or self._start_dead(), timeout)
+
+    def _start_dead(self) -> None:
+        """Start what does not run; one that was killed just now is not over yet."""
         for place in self._places:
             if place.port not in self._processes or self._processes[place.port].ended.is_set():
                 self._start(place)
-        if first:
-            self._form()
-        wait_until(self.is_ready, timeout)
 
     def _start(self, place: _Place) -> None:
         place.folder.mkdir(parents=True, exist_ok=True)

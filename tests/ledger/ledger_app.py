@@ -21,7 +21,7 @@ from omx_tasks.broker.transport import register
 CONFIGURATION, LEDGER = "LEDGER_CONFIGURATION", "LEDGER_FILE"
 #: Messages are acknowledged when their task is done; a lost process does not acknowledge.
 LATE = {"task_acks_late": True, "task_reject_on_worker_lost": True}
-NOTE, HOLD, NOTHING = "ledger.note", "ledger.hold", "ledger.nothing"
+NOTE, HOLD, ECHO, NOTHING = "ledger.note", "ledger.hold", "ledger.echo", "ledger.nothing"
 
 
 def configuration() -> dict[str, Any]:
@@ -47,6 +47,12 @@ def hold(number: int, seconds: float) -> None:
     ledger().note(number, "ended")
 
 
+def echo(number: int) -> int:
+    """Write down that this message was worked on, and return it."""
+    ledger().note(number)
+    return number
+
+
 def nothing() -> None:
     """Do nothing."""
 
@@ -60,5 +66,6 @@ app = Celery("ledger", set_as_current=False)
 app.add_defaults(configuration)
 app.task(note, name=NOTE)
 app.task(hold, name=HOLD)
+app.task(echo, name=ECHO)
 app.task(nothing, name=NOTHING)
 worker_ready.connect(_announce)
