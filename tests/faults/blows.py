@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from crew import Member
-from faults import CUTS, Fault, commit
+from faults import Fault, commit, fits
 from shard import Cluster
-from spread import SpreadCluster
 
 #: Seconds for which a process is stopped: its leases end meanwhile.
 STOPPED = 5.0
@@ -46,14 +45,9 @@ def blows(cluster: Cluster, queues: Sequence[str], crew: Sequence[Member]) -> li
         time.sleep(STOPPED)
         members[name].send_all(signal.SIGCONT)
 
-    spread = isinstance(cluster, SpreadCluster)
     kinds = sorted({member.kind for member in crew})
     return [
-        *(
-            Blow(fault.value, queues, struck(fault))
-            for fault in Fault
-            if spread or fault not in CUTS
-        ),
+        *(Blow(one.value, queues, struck(one)) for one in Fault if fits(one, cluster)),
         *(
             Blow(f"{kind} {word}", [one.name for one in crew if one.kind == kind], act)
             for kind in kinds

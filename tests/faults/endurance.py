@@ -1,11 +1,11 @@
 """A mixed load and a random fault every so often: ``python tests/faults/endurance.py --minutes 30 --seed 7``.
 
-Publishers (one by one, in batches, delayed, all priorities, results read back), graphs (chains, joins, foreach), two
-agents, two workers and a coordinator go on while nodes and they themselves are struck. Books are kept outside of the
-cluster. When all is over, everything that was acknowledged has to be done, no run may hang, and keys, connections,
-descriptors and threads have to be back where they were after the first seconds of load. The exit code is 1 when
-something was lost, hangs or leaks. Nodes are in network namespaces of their own where that is possible (root), so
-that links can be cut as well.
+Publishers (one by one, in batches, delayed, all priorities, results read back; one queue has partitions), graphs
+(chains, joins, foreach), two agents, two workers and a coordinator go on while nodes and they themselves are struck.
+Books are kept outside of the cluster. When all is over, everything that was acknowledged has to be done, no run may
+hang, and keys, connections, descriptors and threads have to be back where they were after the first seconds of load.
+The exit code is 1 when something was lost, hangs or leaks. Nodes are in network namespaces of their own where that is
+possible (root), so that links can be cut as well; with ``--embedded`` shards join and leave instead.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ LEASE, OVERDUE, TIMEOUT, KEEP = 2.0, 4.0, 15.0, 45
 #: Seconds of load before what there is counts as the start's level; without progress after which something hangs.
 WARM, PATIENCE = 15.0, 60.0
 PUBLISHERS = 2
+#: Partitions of the first queue.
+PARTITIONS = 4
 #: Kinds of keys that lapse later than we wait: marks that a report of durations was counted.
 KEPT_LONGER = {"durations_report"}
 #: By how much connections, descriptors and threads may differ from the start's level, whatever their number.
@@ -67,6 +69,7 @@ PLAIN = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 def main() -> None:
     """Load, strike, wait, compare, print."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended early"))  # nothing is left behind
     with TemporaryDirectory(prefix="omx-endurance-") as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,6 +87,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--graphs", type=float, default=2, help="graphs a second")
     parser.add_argument("--durability", default="replica")
     parser.add_argument("--server", help="the server program, as redis-server; default: Valkey")
+    parser.add_argument("--embedded", action="store_true", help="no links cut, but shards added")
     parser.add_argument("--node-timeout", type=int, default=2000, help="milliseconds")
     parser.add_argument("--folder", type=Path, help="where to leave logs and books")
     return parser.parse_args()
@@ -187,7 +191,7 @@ def _endure(folder: Path, options: argparse.Namespace) -> list[str]:
 def _scene(folder: Path, options: argparse.Namespace, stack: ExitStack) -> Scene:
     place = (folder / "cluster",)
     timeout, server = options.node_timeout, options.server
-    kind: Any = SpreadCluster if possible() else EmbeddedCluster
+    kind: Any = EmbeddedCluster if options.embedded or not possible() else SpreadCluster
     cluster = kind(*place, node_timeout_ms=timeout, server=server)
     stack.callback(cluster.down, delete=True, timeout=2)
     cluster.up(bound=True)
@@ -250,6 +254,7 @@ def _crew(
             "timeout": TIMEOUT,
             "durability": options.durability,
             "most_deliveries": 0,
+            "partitions": {queues[0]: PARTITIONS},
         },
         "result_backend_transport_options": {"timeout": TIMEOUT, "durability": options.durability},
         **LATE,

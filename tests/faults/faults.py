@@ -64,6 +64,12 @@ def cluster_for(fault: Fault, folder: Path, node_timeout_ms: int, server: str | 
     return SpreadCluster(folder, node_timeout_ms=node_timeout_ms, server=server)
 
 
+def fits(fault: Fault, cluster: Cluster) -> bool:
+    """Whether a fault can be committed to this kind of cluster: links are cut in one, shards join the other."""
+    spread = isinstance(cluster, SpreadCluster)
+    return not (fault in CUTS and not spread) and not (fault is Fault.SHARD_JOINED and spread)
+
+
 @contextmanager
 def commit(fault: Fault, cluster: Cluster, queue: str) -> Iterator[None]:
     """Commit a fault to the shard of ``queue``; afterwards the cluster is as ready as before."""
