@@ -129,9 +129,10 @@ class Fleet:
             id=name, server=self.ledger, tool=tool, needs=list(needs), arguments=arguments, **fields
         )
 
-    def submit(self, *operations: Operation, name: str = "test") -> Run:
+    def submit(self, *operations: Operation, name: str = "test", partitions: int = 1) -> Run:
         plan = compile_plan(Graph(name=name, operations=list(operations)))
-        return Run(submit(self.store, plan, {}, keep=600), self.store)
+        run_id = submit(self.store, plan, {}, keep=600, partitions=partitions)
+        return Run(run_id, self.store)
 
     def run(self, *operations: Operation, seconds: float = 30.0) -> RunView:
         return self.submit(*operations).wait(seconds)

@@ -10,6 +10,7 @@ import pytest
 from test_cli_looks import on_a_terminal
 
 from omx_tasks.broker import queues
+from omx_tasks.broker.partitions import partitions
 from omx_tasks.broker.queues import Held, Posting
 from omx_tasks.broker.routing import queue_of
 from omx_tasks.graph.model import Graph, Operation
@@ -75,6 +76,22 @@ def test_a_line_says_what_waits_where_for_how_long_and_who_takes_it(bench):
     assert line["oldest"]["P2"] is None
     assert line["rates"] == {"published": 0.0, "acked": 0.0}
     assert (line["missing"], line["counters"]["published"]) == (0, 3)
+
+
+def test_a_queue_with_partitions_is_one_line_that_says_in_how_many_slots_it_is(bench):
+    bench.store.run(queues.declare(bench.queue, partitions=3))
+    for number, name in enumerate(partitions(bench.queue, 3)):
+        bench.store.run(queues.publish(name, [Posting(f"m{number}", "x")]))
+    line = bench.line()
+    assert line["waiting"]["P2"] == 3
+    assert len({spot["slot"] for spot in line["partitions"]}) == 3
+    assert line["partitions"][0] == {"slot": line["slot"], "node": line["node"]}
+    shown = bench.omx().out
+    assert f"{bench.queue}%" not in shown
+    assert "3 slots" in shown
+    assert "3 published = 3 waiting" in bench.omx("--audit").out
+    for name in partitions(bench.queue, 3)[1:]:
+        bench.store.run(queues.delete(name))
 
 
 @pytest.mark.parametrize("columns", [80, 120])

@@ -23,7 +23,7 @@ from ledger_workers import ledger_worker
 from shard import Cluster, wait_until
 
 from omx_tasks.bench.worker import Worker
-from omx_tasks.broker import queues
+from omx_tasks.broker import audit
 from omx_tasks.errors import OmxError
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
@@ -128,7 +128,14 @@ class Load:
     """Producers and workers on one cluster; ``struck`` is the queue whose shard is to be struck."""
 
     def __init__(
-        self, cluster: Cluster, folder: Path, *, pause: float, padding: int, durability: str
+        self,
+        cluster: Cluster,
+        folder: Path,
+        *,
+        pause: float,
+        padding: int,
+        durability: str,
+        partitions: int,
     ) -> None:
         self.cluster, self.folder = cluster, folder
         self.store = Store(cluster.url(), timeout=TIMEOUT)
@@ -140,6 +147,7 @@ class Load:
                 "lease": round(LEASE * 1000),
                 "timeout": TIMEOUT,
                 "durability": durability,
+                "partitions": partitions,
                 "most_deliveries": 0,
             },
             **LATE,
@@ -218,9 +226,8 @@ class Load:
 
     def _left(self) -> int:
         """Count what is still in the queues, whatever its state."""
-        answers = self.store.run_many([queues.stats(name) for name in (self.struck, self.other)])
-        stats = [queues.read_stats(answer) for answer in answers]
-        return sum(sum(one.waiting) + one.leased + one.delayed + one.dead for one in stats)
+        found = audit.reports(self.store, (self.struck, self.other))
+        return sum(report.present for report in found)
 
     def stop(self) -> None:
         for producer in self.producers:
@@ -242,10 +249,13 @@ def loaded(
     pause: float = 0.003,
     padding: int = 0,
     durability: str = "replica",
+    partitions: int = 1,
 ) -> Iterator[Load]:
     """Give a load that has begun."""
     folder.mkdir(parents=True, exist_ok=True)
-    load = Load(cluster, folder, pause=pause, padding=padding, durability=durability)
+    load = Load(
+        cluster, folder, pause=pause, padding=padding, durability=durability, partitions=partitions
+    )
     try:
         load.start()
         yield load

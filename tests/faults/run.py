@@ -1,4 +1,4 @@
-"""Every fault under a load: ``python tests/faults/run.py [--messages N] [--graphs N] [--server PROGRAM] [FAULT…]``.
+"""Every fault under a load: ``python tests/faults/run.py [--messages N] [--graphs N] [--partitions N] [FAULT…]``.
 
 For each fault a cluster of its own, producers and workers, agents and a coordinator, none of which is restarted. The
 table holds two books side by side, both kept outside of the cluster: what producers were told is stored, and what
@@ -61,6 +61,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--messages", type=int, default=20_000)
     parser.add_argument("--graphs", type=int, default=50)
     parser.add_argument("--durability", default="replica")
+    parser.add_argument("--partitions", type=int, default=1, help="of each queue of messages")
     parser.add_argument("--server", help="the server program, as redis-server; default: Valkey")
     parser.add_argument("--node-timeout", type=int, default=2000, help="milliseconds")
     return parser.parse_args()
@@ -86,6 +87,7 @@ def _suffer(fault: Fault, folder: Path, options: argparse.Namespace) -> tuple[Ou
                 pause=0.001,
                 padding=PADDING.get(fault, 0),
                 durability=options.durability,
+                partitions=options.partitions,
             )
         )
         total = options.messages // 8 if fault in PADDING else options.messages

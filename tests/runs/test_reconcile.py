@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterator
 import pytest
 from driven import Drive, Driven, operation
 
-from omx_tasks.broker import queues
+from omx_tasks.broker import audit, queues
+from omx_tasks.broker.partitions import partitions
 from omx_tasks.broker.queues import Held
 from omx_tasks.broker.routing import queue_of
+from omx_tasks.graph.model import Graph
+from omx_tasks.graph.plan import compile_plan
 from omx_tasks.runs.advance import advance, plans
 from omx_tasks.runs.dispatch import task_id
 from omx_tasks.runs.reconcile import Found, reconcile
+from omx_tasks.runs.submit import submit
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
@@ -60,6 +64,29 @@ def test_a_lost_message_is_published_again_once(look: Look, run: Driven) -> None
     look(run)
     assert [held.id for held in _claim(run)] == [task_id(run.id, "a")]
     assert _claim(run) == []
+
+
+def test_a_message_is_found_in_the_partition_where_its_run_put_it(
+    look: Look, store: Store, until: Callable[..., None]
+) -> None:
+    """Whatever who looks takes for the number of partitions: the run knows it."""
+    word = f"test_{uuid.uuid4().hex}"
+    names = [f"o{number}" for number in range(12)]
+    graph = Graph(name="g", operations=[operation(name, requires=[word]) for name in names])
+    run = Driven(
+        store, compile_plan(graph), id=submit(store, compile_plan(graph), {}, keep=60, partitions=3)
+    )
+    queue = queue_of(run.plan.steps["o0"].capabilities)
+    assert len(audit.reports(store, [queue])[0].spots) == 3
+    look(run)
+    assert audit.reports(store, [queue])[0].stats.counters == {"published": 12}
+
+    parts = partitions(queue, 3)
+    lost = [queues.claim(p, uuid.uuid4().hex, most=12, lease=1, deliveries=1) for p in parts]
+    assert sum(len(queues.claimed(answer).deliveries) for answer in store.run_many(lost)) == 12
+    again = [queues.claim(p, uuid.uuid4().hex, most=0, lease=1, deliveries=1) for p in parts]
+    until(lambda: store.run_many(again) and audit.reports(store, [queue])[0].stats.dead == 12)
+    assert look(run).given_up == 12
 
 
 def test_a_message_that_waits_is_not_doubled(look: Look, run: Driven) -> None:
