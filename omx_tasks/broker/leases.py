@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 UNLIMITED = 64
 #: Messages that one script settles at most: a server does nothing else meanwhile.
 MOST = 500
+#: Milliseconds after which a parked message comes back that nobody woke.
+PARKED = 60_000
 
 
 class Leases:
@@ -131,6 +133,10 @@ class Leases:
         """Return a message that nobody began to work on."""
         self._settle(tag, "unbegun")
 
+    def park(self, tag: str) -> None:
+        """Set a message aside until it is woken: nobody can do it now."""
+        self._settle(tag, "parked")
+
     def _settle(self, tag: str, outcome: str) -> None:
         with self._lock:
             place = self._held.pop(tag, None)
@@ -151,6 +157,8 @@ class Leases:
                 held = all_held[first : first + most]
                 if outcome in ("released", "unbegun"):
                     yield queues.release(queue, held, unbegun=outcome == "unbegun"), _report
+                elif outcome == "parked":
+                    yield queues.park(queue, held, delay=PARKED), _report
                 else:
                     yield queues.ack(queue, held, outcome=outcome), _report_ack
 

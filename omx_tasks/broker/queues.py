@@ -5,7 +5,8 @@
     publish ──► waiting ──claim──► leased ──ack──► done          (keep: published and claimed at once)
        │           ▲                 │
        └► delayed ─┘◄── release ─────┤
-                   ◄── lease ended ──┘──► dead (delivered too often)
+              ▲    ◄── lease ended ──┤──► dead (delivered too often)
+              └────── park ──────────┘                           (wake: waiting, at its old place)
 
 A message has an id, given by its publisher: published twice, it is stored once. A claim has a token, given by
 its claimer: asked for twice, it gives the same messages; only the holder of the token can ack, renew or release.
@@ -137,6 +138,19 @@ def release(queue: str, held: Iterable[Held], *, delay: int = 0, unbegun: bool =
     """
     arguments = (delay, int(unbegun), *_flat(held))
     return Call(script("release_1"), keys.queue_keys(queue), arguments)
+
+
+def park(queue: str, held: Iterable[Held], *, delay: int) -> Call:
+    """Set messages aside that cannot be done now, until they are woken or ``delay`` ms have passed; answers how many.
+
+    One that was woken while it was held goes back to its place at once: no matter which of the two comes first.
+    """
+    return Call(script("park_1"), keys.queue_keys(queue), (delay, *_flat(held)))
+
+
+def wake(queue: str, ids: Iterable[str]) -> Call:
+    """Have parked messages claimed again; answers how many of them there are."""
+    return Call(script("wake_1"), keys.queue_keys(queue), tuple(ids), durable=True)
 
 
 def purge(queue: str) -> Call:

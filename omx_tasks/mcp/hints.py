@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import jmespath
 from jmespath.exceptions import JMESPathError
 
-from omx_tasks.errors import did_you_mean
+from omx_tasks.errors import OperationError, did_you_mean
+
+#: Characters of a resource's name that are kept as they are.
+NAME = 80
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,9 @@ class Hints:
     call's arguments whose value writes take turns on; ``shared`` is the user's word that all
     agents' processes of this server work on the same state; ``cache`` that what the server says
     may be kept (``ttlMs`` of protocol 2026-07-28: resources and lists) is kept for so long.
+
+    Turns do not depend on ``shared``: processes without that word may still write to one file, so
+    all that have the server's name take turns over the whole cluster.
     """
 
     read_only: frozenset[str] = frozenset()
@@ -26,6 +34,22 @@ class Hints:
     resource: str | None = None
     shared: bool = False
     cache: bool = False
+
+    def resource_of(self, arguments: dict[str, Any]) -> str:
+        """Return the name of what a call writes to, as its arguments say; empty: all of the server.
+
+        Calls whose arguments name nothing (``null``) take turns among each other. Raises
+        ``OperationError``.
+        """
+        if self.resource is None:
+            return ""
+        try:
+            name = json.dumps(jmespath.search(self.resource, arguments), sort_keys=True)
+        except JMESPathError as error:
+            raise OperationError("resource", f"omx.resource {self.resource!r}: {error}") from error
+        if len(name) <= NAME:
+            return name
+        return f"{name[: NAME // 2]}...{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def parse(raw: Any) -> Hints:

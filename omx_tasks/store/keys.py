@@ -208,6 +208,40 @@ def open_runs() -> str:
     return f"omx:{tag('runs')}:open"
 
 
+# --- turns at a server: omx:{turn:…}:… ----------------------------------------------------------------
+
+
+def turn_holders(server: str) -> str:
+    """Hash: resource ('' for the whole server) → message id of the operation that has its turn."""
+    return f"omx:{tag('turn:' + server)}:holders"
+
+
+def turn_line(server: str) -> str:
+    """Sorted set of operations that wait, all of score 0: resource and place in the line, then message id."""
+    return f"omx:{tag('turn:' + server)}:line"
+
+
+def turn_places(server: str) -> str:
+    """Hash: message id → state, resource, queue, since when (µs), member of the line."""
+    return f"omx:{tag('turn:' + server)}:places"
+
+
+def turn_arrivals(server: str) -> str:
+    """Hash: resource and run → number of the run's first arrival; '' → last number given."""
+    return f"omx:{tag('turn:' + server)}:arrivals"
+
+
+@lru_cache(KEPT)
+def turn_keys(server: str) -> tuple[str, ...]:
+    """Return the keys that every script of turns gets, in the order in which the scripts name them."""
+    return (
+        turn_holders(server),
+        turn_line(server),
+        turn_places(server),
+        turn_arrivals(server),
+    )
+
+
 # --- agents: omx:{agents}:… -------------------------------------------------------------------------
 
 

@@ -308,3 +308,43 @@ def test_scripts_that_are_given_no_message_do_nothing(bench: Bench) -> None:
     assert bench.store.run(queues.ack(bench.queue, [])) == [0, 0, 0]
     assert bench.store.run(queues.release(bench.queue, [])) == 0
     assert bench.store.run(queues.renew(bench.queue, [], lease=LONG)) == []
+
+
+def test_what_is_parked_comes_back_when_it_is_woken(bench: Bench) -> None:
+    bench.publish("a")
+    (delivery,) = bench.claim(token="t").deliveries
+    assert bench.store.run(queues.park(bench.queue, [Held("a", "t")], delay=LONG)) == 1
+    assert bench.ids() == []
+    assert bench.publish("a") == [0, 1], "it is known for as long as it is parked"
+    for _ in range(2):
+        assert bench.store.run(queues.wake(bench.queue, ["a"])) == 1
+    again = bench.claim().deliveries
+    assert [(one.id, one.count, one.body) for one in again] == [("a", delivery.count, b"body of a")]
+
+
+def test_what_is_woken_before_it_is_parked_does_not_wait(bench: Bench) -> None:
+    bench.publish("a")
+    bench.claim(token="t")
+    bench.store.run(queues.wake(bench.queue, ["a"]))
+    assert bench.ids() == [], "it is held"
+    for expected in (1, 0):
+        parked = bench.store.run(queues.park(bench.queue, [Held("a", "t")], delay=LONG))
+        assert parked == expected
+    bench.claim(token="u")
+    bench.store.run(queues.park(bench.queue, [Held("a", "u")], delay=LONG))
+    assert bench.ids() == [], "a claim takes what it was woken for"
+
+
+def test_nobody_else_parks_a_message(bench: Bench) -> None:
+    bench.publish("a")
+    bench.claim(token="t")
+    assert bench.store.run(queues.park(bench.queue, [Held("a", "other")], delay=LONG)) == 0
+    assert bench.store.run(queues.ack(bench.queue, [Held("a", "t")])) == [1, 0, 0]
+    assert bench.store.run(queues.wake(bench.queue, ["a"])) == 0
+
+
+def test_what_nobody_wakes_comes_back_by_itself(bench: Bench, until: Until) -> None:
+    bench.publish("a")
+    bench.claim(token="t")
+    bench.store.run(queues.park(bench.queue, [Held("a", "t")], delay=50))
+    until(lambda: bench.ids() == ["a"])

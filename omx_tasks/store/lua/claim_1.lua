@@ -89,7 +89,7 @@ local function lease_and_give()
     if place and most > 0 and place.deliveries >= most then
       add(dead, now, ids[i])
     elseif place then
-      place.token = token
+      place.token, place.woken = token, false
       place.deliveries = place.deliveries + 1
       given[#given + 1] = ids[i]
       deliveries[#deliveries + 1] = place.deliveries

@@ -21,12 +21,14 @@ local function take_numbers(count)
   return before
 end
 
--- A place is "priority|rank|seq|deliveries|token"; the token is '' while nobody holds the message.
+-- A place is "priority|rank|seq|deliveries|token"; the token is '' while nobody holds the message. One that was woken
+-- while it was held has "|woken" behind that.
 local function parse_place(text)
   if not text then return nil end
-  local priority, rank, seq, deliveries, token = string.match(text, '^(%d)|([^|]*)|(%x+)|(%d+)|(.*)$')
+  local priority, rank, seq, deliveries, token, woken =
+    string.match(text, '^(%d)|([^|]*)|(%x+)|(%d+)|([^|]*)(.*)$')
   return {priority = tonumber(priority), rank = rank, seq = seq,
-          deliveries = tonumber(deliveries), token = token}
+          deliveries = tonumber(deliveries), token = token, woken = woken ~= ''}
 end
 
 local function read_place(id)
@@ -35,6 +37,7 @@ end
 
 local function place_text(place)
   return place.priority .. '|' .. place.rank .. '|' .. place.seq .. '|' .. place.deliveries .. '|' .. place.token
+    .. (place.woken and '|woken' or '')
 end
 
 local function write_place(id, place)
