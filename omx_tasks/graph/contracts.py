@@ -1,7 +1,6 @@
 """What an operation gives to a server and expects from it, held against the server's own catalogue.
 
-Only what is certain before the run is told: an argument that holds a reference is checked for its
-name, not for its value.
+Only what is certain before the run is told: of a value that a reference will give, nothing is.
 """
 
 from __future__ import annotations
@@ -9,16 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from jsonschema import exceptions, validators
-from jsonschema.protocols import Validator
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import EMPTY_REGISTRY
-
 from omx_tasks.errors import did_you_mean
-from omx_tasks.graph import references
+from omx_tasks.graph.arguments import Schema
 from omx_tasks.graph.model import Operation
 from omx_tasks.graph.paths import Path
-from omx_tasks.graph.reading import shown
 from omx_tasks.graph.shapes import missing
 
 ServerTools: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -36,7 +29,7 @@ class Contracts:
             for kind in ("tool", "prompt")
             if f"{kind}s" in offered
         }
-        self._validators: dict[tuple[str, str], Validator | None] = {}
+        self._schemas: dict[tuple[str, str], Schema] = {}
 
     def __bool__(self) -> bool:
         return bool(self._entries)
@@ -54,8 +47,11 @@ class Contracts:
         elif operation.kind == "prompt":
             yield from _prompt_arguments(operation, entry.get("arguments") or ())
         else:
-            yield from _tool_arguments(operation, entry.get("inputSchema") or {})
-            yield from self._wrong_literals(operation, entry.get("inputSchema") or {})
+            schema = entry.get("inputSchema") or {}
+            yield from _tool_arguments(operation, schema)
+            yield from self._schema(operation, schema).problems(
+                operation.arguments, operation.target
+            )
 
     def expected(self, source: Operation, path: Path) -> str | None:
         """Return what is wrong with reading ``path`` from ``source``'s structured output, or None."""
@@ -75,39 +71,11 @@ class Contracts:
             f"in {source.id}.structured{place}.{hint}"
         )
 
-    def _wrong_literals(self, operation: Operation, schema: dict[str, Any]) -> Iterator[str]:
-        """Validate the arguments without references; a schema that is itself broken checks nothing."""
-        literals = {
-            name: references.resolve(value, {})
-            for name, value in operation.arguments.items()
-            if not any(references.references(value))
-        }
-        validator = self._validator(operation, schema) if literals else None
-        if validator is None:
-            return
-        try:
-            found = list(validator.iter_errors(literals))
-        except (Unresolvable, RecursionError):
-            return
-        for error in found:
-            if error.absolute_path:  # else: about several arguments; some may be references
-                yield f"argument {_place(error)} of tool {operation.target!r} {_reason(error)}"
-
-    def _validator(self, operation: Operation, schema: dict[str, Any]) -> Validator | None:
+    def _schema(self, operation: Operation, schema: dict[str, Any]) -> Schema:
         key = operation.server, operation.target
-        if key not in self._validators:
-            self._validators[key] = _prepared(schema)
-        return self._validators[key]
-
-
-def _prepared(schema: dict[str, Any]) -> Validator | None:
-    kind = validators.validator_for(schema, default=validators.Draft202012Validator)
-    try:
-        kind.check_schema(schema)
-    except (exceptions.SchemaError, Unresolvable, RecursionError):
-        return None
-    # Without a registry of its own, jsonschema would fetch remote references over the network.
-    return kind(schema, registry=EMPTY_REGISTRY)
+        if key not in self._schemas:
+            self._schemas[key] = Schema(schema)
+        return self._schemas[key]
 
 
 def _prompt_arguments(operation: Operation, declared: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -135,18 +103,3 @@ def _unknown_arguments(
         if name not in known:
             hint = did_you_mean(name, known) or f" It takes: {', '.join(known) or 'none'}"
             yield f"{operation.kind} {operation.target!r} has no argument {name!r}.{hint}"
-
-
-def _place(error: exceptions.ValidationError) -> str:
-    name, *rest = error.absolute_path
-    return repr(f"{name}" + "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in rest))
-
-
-def _reason(error: exceptions.ValidationError) -> str:
-    value = shown(error.instance)
-    if error.validator == "type":
-        kinds: Any = error.validator_value
-        return f"must be {kinds if isinstance(kinds, str) else ' or '.join(kinds)}, not {value}"
-    if error.validator == "enum":
-        return f"must be one of {shown(error.validator_value)}, not {value}"
-    return f"does not fit its schema: {shown(error.message).strip(chr(34))}"

@@ -234,8 +234,11 @@ def test_a_hopeless_graph_is_answered_soon_with_its_first_problems():
         (tool("a", arguments={"folder": ".", "filter": {"on": "yes"}}),
          "argument 'filter.on' of tool 'list_notes' must be boolean, not 'yes'"),
         (tool("a", arguments={"folder": ".", "limit": 0}),
-         "argument 'limit' of tool 'list_notes' does not fit its schema: '0 is not valid under "
-         "any of the given schemas'"),
+         "argument 'limit' of tool 'list_notes' does not fit its schema: 0 is less than the "
+         "minimum of 1"),
+        (tool("a", arguments={"folder": ".", "order": "nme"}),
+         "argument 'order' of tool 'list_notes' must be one of ['name', 'size'], not 'nme'. "
+         "Did you mean 'name'?"),
     ],
 )  # fmt: skip
 def test_a_call_is_held_against_the_servers_catalogue(operation, problem):
