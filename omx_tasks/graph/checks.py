@@ -22,6 +22,7 @@ from omx_tasks.graph.paths import Path
 from omx_tasks.graph.strict import prefixed
 
 MOST_PROBLEMS = 25
+SHOWN_OF_CYCLE = 40
 VALUE_FIELDS = ("text", "structured", "content", "error")
 """What the value of an operation consists of, as references see it."""
 
@@ -203,5 +204,9 @@ def _cycle(needs: Mapping[str, Collection[str]]) -> Iterator[str]:
         trail[name] = None
         name = next(other for other in needs[name] if other in stuck)
     names = list(trail)
-    circle = " → ".join([*names[names.index(name) :], name])
-    yield f"these operations wait for each other: {circle}; drop one of these needs"
+    circle = [*names[names.index(name) :], name]
+    if (more := len(circle) - SHOWN_OF_CYCLE) > 0:
+        half = SHOWN_OF_CYCLE // 2
+        circle = [*circle[:half], f"({more:,} more)", *circle[-half:]]
+    path = " → ".join(circle)
+    yield f"these operations wait for each other: {path}; drop one of these needs or references"
