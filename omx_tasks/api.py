@@ -79,7 +79,7 @@ def submit_graph(
     store: Store, graph: model.Graph, inputs: Mapping[str, Any], *, source: str = ""
 ) -> Run:
     """Check a graph against the agents of a cluster, and submit it."""
-    bound = bind_inputs(graph, inputs)
+    bound = bind_inputs(graph, inputs, source)
     check_against_agents(store, graph, source=source)
     plan = compile_checked(graph, durations.read(store, graph))
     given = settings.current()

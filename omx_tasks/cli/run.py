@@ -77,7 +77,7 @@ def _checked(model: Graph, given: dict[str, str], source: str, mcp_config: str |
     """Find what is wrong before anything is started."""
     known = None if known_url() else server_file(mcp_config).servers
     check_graph(model, servers=known, source=source)
-    bind_inputs(model, given)
+    bind_inputs(model, given, source)
     return compile_checked(model)
 
 

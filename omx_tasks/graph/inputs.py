@@ -39,17 +39,26 @@ class Input(Strict):
     def value_of(self, given: Any) -> Any:
         """Return ``given`` as a value of the declared type; a text is JSON unless a string is due.
 
-        Raises ValueError with the rest of a sentence ("must be ...").
+        Without a declared type any value will do; a text that reads as a value of the default's kind
+        is one: ``n: {default: 3}`` takes ``4`` for a number. Raises ValueError with the rest of a
+        sentence ("must be ...").
         """
         value = plain(given)
         if self.type is None:
-            return value
+            return self._like_default(value)
         if self.type != "string" and isinstance(value, str):
             value = _from_json(value)
         if not _fits(self.type, value):
             form = "" if self.type == "string" else " (written as JSON)"
             raise ValueError(f"must be of type {self.type}{form}, not {shown(given)}")
         return value
+
+    def _like_default(self, value: Any) -> Any:
+        if not isinstance(value, str) or self.default is None:
+            return value
+        meant = _from_json(value)
+        kinds = [kind for kind in ("boolean", "number", "array", "object") if _fits(kind, meant)]
+        return meant if any(_fits(kind, self.default) for kind in kinds) else value
 
     @classmethod
     def _contradictions(cls, data: dict[str, Any]) -> Iterator[str]:

@@ -149,11 +149,12 @@ class Graph(Strict):
         return data
 
 
-def bind_inputs(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any]:
+def bind_inputs(graph: Graph, given: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     """Return the value of every input: the given one, converted to its type, or the default.
 
-    Texts (from ``--input K=V``) are read as JSON where a type other than string is declared. Raises
-    GraphError for unknown, missing and unsuitable ones, all at once.
+    Texts (from ``--input K=V``) are read as JSON where a type other than string is declared, and as
+    what the default is where none is. Raises GraphError for unknown, missing and unsuitable ones,
+    all at once; ``source`` begins each line.
     """
     problems = [
         f"unknown input {name!r}.{known_inputs(name, graph.inputs)}"
@@ -166,11 +167,13 @@ def bind_inputs(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any]:
             if name in given:
                 values[name] = declared.value_of(given[name])
             elif declared.required:
-                problems.append(f"input {name!r} is missing and has no default; give {name}=VALUE")
+                problems.append(
+                    f"input {name!r} is missing and has no default; give it (--input {name}=VALUE)"
+                )
             else:
                 values[name] = declared.default
         except ValueError as error:
             problems.append(f"input {name!r} {error}")
     if problems:
-        raise GraphError(prefixed(f"graph {graph.name!r}", problems))
+        raise GraphError(prefixed(source or f"graph {graph.name!r}", problems))
     return values

@@ -308,6 +308,34 @@ def test_a_text_becomes_a_value_of_the_declared_type(kind, given, value):
 
 
 @pytest.mark.parametrize(
+    ("default", "given", "value"),
+    [
+        (3, "4", 4),
+        (3, "4.5", 4.5),
+        (0.5, "2", 2),
+        (False, "true", True),
+        ([], '["a"]', ["a"]),
+        ({}, '{"a": 1}', {"a": 1}),
+        (3, "all", "all"),
+        (3, "true", "true"),
+        (False, "1", "1"),
+        (".", "3", "3"),
+        (None, "3", "3"),
+        (3, [1], [1]),
+    ],
+)
+def test_without_a_type_a_text_becomes_what_the_default_is_where_it_can(default, given, value):
+    result = bind_inputs(graph_with(a={"default": default}), {"a": given})["a"]
+    assert result == value
+    assert type(result) is type(value)
+
+
+def test_a_wrong_input_is_told_with_its_source():
+    with pytest.raises(GraphError, match=r"^g\.yaml: unknown input 'b'"):
+        bind_inputs(graph_with(a={"default": 1}), {"b": 1}, "g.yaml")
+
+
+@pytest.mark.parametrize(
     ("kind", "given", "problem"),
     [
         ("integer", "3.5", "must be of type integer (written as JSON), not '3.5'"),
@@ -336,7 +364,7 @@ def test_missing_and_unknown_inputs_are_told_together():
     assert str(caught.value).splitlines() == [
         "graph 'x': unknown input 'foldr'. Did you mean 'folder'?",
         "graph 'x': unknown input 'zzz'. Known inputs: folder, other",
-        "graph 'x': input 'folder' is missing and has no default; give folder=VALUE",
+        "graph 'x': input 'folder' is missing and has no default; give it (--input folder=VALUE)",
     ]
 
 
