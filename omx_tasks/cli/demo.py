@@ -91,7 +91,8 @@ def _show_answer(view: RunView) -> None:
     brief = view.operations["brief"]
     assert not isinstance(brief, list)
     results().rule("the answer", style="dim")
-    results().print(Path(brief.structured["path"]).read_text("utf-8").strip(), markup=False)
+    text = Path(brief.structured["path"]).read_text("utf-8").strip()
+    results().print(text, markup=False, soft_wrap=True)
     results().rule(style="dim")
 
 

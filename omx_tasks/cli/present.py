@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from omx_tasks.cli.output import duration, first_line, mark, print_table
+from omx_tasks.cli.output import complain, duration, first_line, mark, print_table, say
 from omx_tasks.graph.plan import Plan
+from omx_tasks.graph.stored import item_of
 from omx_tasks.runs.follow import Change
 from omx_tasks.runs.view import OperationView, RunView
 
+#: Of more answers or failures than this, only so many are shown.
+MANY = 20
 _COLORS = {"succeeded": "green", "running": "cyan"}
 
 
@@ -41,13 +44,11 @@ def _row(name: str, one: OperationView) -> tuple[str | Text, ...]:
 
 def show_answer(console: Console, plan: Plan, view: RunView) -> None:
     """Print the text of each operation that nothing follows: the answer of the graph."""
-    for name, step in plan.steps.items():
-        if step.successors:
-            continue
-        found = view.operations[name]
-        for one in found if isinstance(found, list) else [found]:
-            if one.text:
-                console.print(Text(one.text), soft_wrap=True)
+    ends = {name for name, step in plan.steps.items() if not step.successors}
+    texts = [one.text for name, one in _each(view) if item_of(name)[0] in ends and one.text]
+    for text in texts[:MANY]:
+        console.print(Text(text), soft_wrap=True)
+    _say_more(len(texts), "answers", view.run)
 
 
 def shared(view: RunView) -> str:
@@ -62,6 +63,19 @@ def how_far(change: Change) -> str:
         return ""
     words = f"{told.progress:g}" if told.total is None else f"{told.progress:g}/{told.total:g}"
     return first_line(f"{words} {told.message or ''}".rstrip(), 100)
+
+
+def complain_of_failures(view: RunView) -> None:
+    """Print what failed, the first few where there are many."""
+    sentences = failures(view)
+    for sentence in sentences[:MANY]:
+        complain(sentence)
+    _say_more(len(sentences), "failures", view.run)
+
+
+def _say_more(count: int, what: str, run: str) -> None:
+    if count > MANY:
+        say(f"and {count - MANY:,} more {what}: `omx result {run} --json` has all of them")
 
 
 def failures(view: RunView) -> list[str]:

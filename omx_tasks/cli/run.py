@@ -10,7 +10,7 @@ import click
 
 from omx_tasks.api import Run, submit_graph
 from omx_tasks.cli.output import complain, config_option, duration, print_json, results, say
-from omx_tasks.cli.present import failures, shared, show_answer
+from omx_tasks.cli.present import complain_of_failures, shared, show_answer
 from omx_tasks.cli.progress import show_all
 from omx_tasks.cli.report import against_ideal, read_report, report_option, write_report
 from omx_tasks.cli.target import known_url, server_file, store_for_run, warn_of_broken
@@ -136,8 +136,7 @@ def _lost(error: UnavailableError) -> NoReturn:
 
 
 def _print(plan: Plan, view: RunView, as_json: bool) -> None:
-    for sentence in failures(view):
-        complain(sentence)
+    complain_of_failures(view)
     if as_json:
         print_json(view.as_json())
     elif view.succeeded:

@@ -10,7 +10,6 @@ import click
 
 from omx_tasks.api import Run
 from omx_tasks.cli.output import (
-    complain,
     duration,
     json_option,
     print_json,
@@ -18,7 +17,7 @@ from omx_tasks.cli.output import (
     results,
     say,
 )
-from omx_tasks.cli.present import failures, how_far, show_run
+from omx_tasks.cli.present import complain_of_failures, how_far, show_run
 from omx_tasks.cli.report import read_report, report_option, write_report
 from omx_tasks.cli.target import existing_store
 from omx_tasks.errors import NotFoundError
@@ -71,8 +70,7 @@ def result(run: str, report: Path | None, as_json: bool) -> None:
         print_json(view.as_json())
     else:
         show_run(results(), view)
-        for sentence in failures(view):
-            complain(sentence)
+        complain_of_failures(view)
     sys.exit(0 if view.succeeded and reported else 1)
 
 

@@ -189,3 +189,18 @@ def test_a_run_that_is_not_there_is_exit_code_2(system, command):
     answer = system.omx(command, "nothing-1")
     assert (answer.code, answer.out) == (2, "")
     assert "there is no run 'nothing-1'" in answer.err
+
+
+def test_of_many_answers_and_failures_the_first_few_are_shown(system):
+    call = "{{id: o{n}, server: time, tool: get_current_time, arguments: {{timezone: {zone}}}}}"
+    zones = {number: "Nowhere" if number < 25 else "UTC" for number in range(50)}
+    calls = "".join(f"  - {call.format(n=n, zone=zone)}\n" for n, zone in zones.items())
+    many = f"name: many\noperations:\n{calls}"
+    ran = system.omx("run", system.graph(many, "many.yaml"))
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.count("omx: operation ") == 20
+    assert "and 5 more failures: `omx result " in ran.err
+    good = system.omx("run", system.graph(many.replace("Nowhere", "UTC"), "good.yaml"))
+    assert good.code == 0
+    assert good.out.count('"timezone"') == 20
+    assert "and 30 more answers: `omx result " in good.err
