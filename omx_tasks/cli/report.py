@@ -8,7 +8,7 @@ import click
 
 from omx_tasks.agents.registry import agents
 from omx_tasks.cli.output import complain, duration, say
-from omx_tasks.monitoring.report import Report, report_of, slots_for
+from omx_tasks.monitoring.report import Report, ideal_of, report_of, slots_for
 from omx_tasks.monitoring.timeline import page
 from omx_tasks.runs.history import read_history
 from omx_tasks.store.client import Store
@@ -40,6 +40,12 @@ def read_report(store: Store, run_id: str) -> Report:
     return report_of(history, slots_for(history, agents(store)))
 
 
+def read_ideal(store: Store, run_id: str) -> float:
+    """Return the seconds that a run would have taken on its ideal schedule."""
+    history = read_history(store, run_id)
+    return ideal_of(history, slots_for(history, agents(store)))
+
+
 def write_report(report: Report, path: Path) -> bool:
     """Write the page; says so, or why it could not be."""
     try:
@@ -51,11 +57,11 @@ def write_report(report: Report, path: Path) -> bool:
     return True
 
 
-def against_ideal(report: Report) -> str:
+def against_ideal(seconds: float, ideal: float) -> str:
     """Return the achieved time beside the ideal one, in a few words; nothing where nothing was called."""
-    if report.ratio is None:
+    if ideal <= 0:
         return ""
-    return f"ideal {_exact(report.ideal)} · achieved {_exact(report.seconds)} ({report.ratio:.2f}x)"
+    return f"ideal {_exact(ideal)} · achieved {_exact(seconds)} ({seconds / ideal:.2f}x)"
 
 
 def _exact(seconds: float) -> str:

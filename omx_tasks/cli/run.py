@@ -12,7 +12,13 @@ from omx_tasks.api import Run, submit_graph
 from omx_tasks.cli.output import complain, config_option, duration, print_json, results, say
 from omx_tasks.cli.present import complain_of_failures, shared, show_answer
 from omx_tasks.cli.progress import show_all
-from omx_tasks.cli.report import against_ideal, read_report, report_option, write_report
+from omx_tasks.cli.report import (
+    against_ideal,
+    read_ideal,
+    read_report,
+    report_option,
+    write_report,
+)
 from omx_tasks.cli.target import known_url, server_file, store_for_run, warn_of_broken
 from omx_tasks.deploy.interrupts import held_back
 from omx_tasks.errors import ConfigurationError, UnavailableError
@@ -120,13 +126,14 @@ def _ended(submitted: Run, *, cancel: bool = False) -> RunView:
 def _reported(store: Store, view: RunView, path: Path | None) -> bool:
     """Say how the run went against what was possible, and write the page; False when it could not be written."""
     try:
-        report = read_report(store, view.run)
+        report = None if path is None else read_report(store, view.run)
+        ideal = read_ideal(store, view.run) if report is None else report.ideal
     except UnavailableError as error:
         complain(f"there is no report: {error}")
         return path is None
-    if view.succeeded and (line := against_ideal(report)):
+    if view.succeeded and (line := against_ideal(view.seconds, ideal)):
         say(line)
-    return path is None or write_report(report, path)
+    return report is None or path is None or write_report(report, path)
 
 
 def _lost(error: UnavailableError) -> NoReturn:

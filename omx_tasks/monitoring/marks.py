@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from omx_tasks.graph.schedule import Skeleton
@@ -110,6 +111,7 @@ class Course:
                 found[name] = seconds
         return found
 
+    @cached_property
     def critical(self) -> list[str]:
         """Return what set the end of the run: what ended last, what released that, and so on; the first one first."""
         last = max(self.marks.values(), key=_place, default=None)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from omx_tasks.agents.registry import AgentRecord
+from omx_tasks.graph.collector import at_rest
 from omx_tasks.graph.schedule import bound, simulate
 from omx_tasks.graph.stored import item_of
 from omx_tasks.monitoring.marks import Course
@@ -45,7 +47,7 @@ class Report:
         """Achieved time to ideal time; None where nothing was called."""
         return self.seconds / self.ideal if self.ideal > 0 else None
 
-    @property
+    @cached_property
     def where(self) -> dict[str, float]:
         """Where the time on the critical path went, by kind: what a run takes, spread over its causes."""
         path = [span for span in self.spans if span.critical]
@@ -53,10 +55,14 @@ class Report:
             kind: sum(one.seconds(kind) for one in path) for kind in KINDS if kind != "dependency"
         }
 
-    @property
+    @cached_property
     def totals(self) -> dict[str, float]:
         """Where the time of all operations went, by kind; they waited and ran side by side."""
-        return {kind: sum(one.seconds(kind) for one in self.spans) for kind in KINDS}
+        found = dict.fromkeys(KINDS, 0.0)
+        for span in self.spans:
+            for kind, begin, end in span.segments:
+                found[kind] += end - begin
+        return found
 
     @property
     def failed(self) -> int:
@@ -65,6 +71,16 @@ class Report:
         return sum(item_of(name)[1] is None for name in wrong)
 
 
+@at_rest()
+def ideal_of(history: History, slots: int | None) -> float:
+    """Return the seconds of a run's ideal schedule, without all that a report says beside."""
+    if slots is None:
+        return report_of(history, None).ideal
+    course = Course(history)
+    return simulate(course.skeleton, course.durations(), slots)
+
+
+@at_rest()
 def report_of(history: History, slots: int | None) -> Report:
     """Make the report of a run; ``slots`` None says that nobody knows how many there were."""
     course = Course(history)
@@ -85,7 +101,7 @@ def report_of(history: History, slots: int | None) -> Report:
         calls=sum(marks.call is not None for marks in course.marks.values()),
         cold_starts=sum(span.seconds("cold") > 0 for span in spans),
         spans=tuple(spans),
-        critical=tuple(course.critical()),
+        critical=tuple(course.critical),
     )
 
 

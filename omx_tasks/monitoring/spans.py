@@ -82,7 +82,7 @@ def spans_of(history: History, course: Course, slots: int | None) -> tuple[list[
     held = {name: (one.begun, one.answered) for name, one in times.items()}
     reckoned = slots or most_at_once(held.values())
     free = free_since(held, reckoned)
-    critical = frozenset(course.critical())
+    critical = frozenset(course.critical)
     found = [
         _span(history, marks, times[name], free[name], name in critical)
         for name, marks in course.marks.items()

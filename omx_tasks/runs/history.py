@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from omx_tasks.errors import NotFoundError
+from omx_tasks.graph.collector import at_rest
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.runs.follow import Change, change_of
 from omx_tasks.store import keys
@@ -35,6 +36,7 @@ class History:
     changes: Sequence[Change]
 
 
+@at_rest()
 def read_history(store: Store, run_id: str) -> History:
     """Read what happened in a run; raises `NotFoundError` where there is none of that id."""
     about = (keys.run(run_id), keys.plan(run_id), keys.successors(run_id))

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from omx_tasks.agents.registry import AgentRecord
 from omx_tasks.graph.stored import StoredPlan
-from omx_tasks.monitoring.report import report_of, slots_for
+from omx_tasks.monitoring.report import ideal_of, report_of, slots_for
 from omx_tasks.monitoring.spans import KINDS
 from omx_tasks.runs.follow import Change
 from omx_tasks.runs.history import History
@@ -54,6 +54,20 @@ def test_the_critical_path_adds_up_to_the_whole_run(work):
     report = report_of(work.history(), work.slots)
     assert sum(report.where.values()) == about(report.seconds)
     assert set(report.critical) == {span.name for span in report.spans if span.critical}
+
+
+@given(works())
+def test_the_ideal_alone_is_that_of_the_report(work):
+    for slots in (work.slots, None):
+        history = work.history()
+        assert ideal_of(history, slots) == report_of(history, slots).ideal
+
+
+@given(works())
+def test_the_totals_are_those_of_the_operations(work):
+    report = report_of(work.history(), work.slots)
+    for kind in KINDS:
+        assert report.totals[kind] == about(sum(span.seconds(kind) for span in report.spans))
 
 
 @given(works())

@@ -47,7 +47,7 @@ def test_ready_is_the_moment_at_which_the_last_need_was_stored(drive: Drive, sto
         run.do(name)
     course = Course(read_history(store, run.id))
     assert course.ready("join") == course.marks["a"].ended
-    assert course.critical()[-1] == "join"
+    assert course.critical[-1] == "join"
 
 
 def test_a_long_history_is_read_in_pages(
