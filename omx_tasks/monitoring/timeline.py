@@ -75,7 +75,7 @@ def _figures(report: Report) -> str:
         "lower bound": _took(report.bound),
         "achieved / ideal": ratio,
         "slots": slots,
-        "agents": f"{len(report.agents)}",
+        "agents at work": f"{len(report.agents)}",
         "operations": f"{report.operations:,}",
         "calls": f"{report.calls:,}",
         "cold starts": f"{report.cold_starts:,}",

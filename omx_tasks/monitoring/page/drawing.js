@@ -54,7 +54,7 @@ function drawRow(row, place) {
   pen.fillStyle = one && one.wrong ? colors.bad : one && !one.critical ? colors.soft : colors.ink;
   if (one && one.critical) pen.font = "600 " + pen.font;
   pen.textAlign = "left";
-  if (row.label) pen.fillText(shortened(row.label, gutter - (view.bySlot ? 38 : 14)), 8, Math.max(y, y + rowHeight / 2));
+  if (row.label) pen.fillText(shortened(row.label, gutter - (view.bySlot ? 38 : 14)), 8, y + Math.max(rowHeight / 2, 7));  // not under the load
   pen.font = pen.font.replace(/^\d{3} /, "");
   if (view.bySlot && rowHeight >= 11) {
     pen.fillStyle = colors.soft;
@@ -129,7 +129,7 @@ function drawLoad() {
   const wide = Math.max(1, Math.floor(width - gutter - GAP));
   const taken = counted(wide, (span) => [span.begun, span.answered]);
   const waiting = counted(wide, (span) => [span.ready, span.begun]);
-  const most = Math.max(data.slots, ...taken), longest = Math.max(1, ...waiting), half = LOAD / 2 - 6;
+  const most = Math.max(1, ...taken), longest = Math.max(1, ...waiting), half = LOAD / 2 - 6;
   for (let column = 0; column < wide; column++) {
     const up = taken[column] / most * half, down = waiting[column] / longest * half;
     pen.fillStyle = colors.call;
@@ -140,7 +140,7 @@ function drawLoad() {
   pen.font = "12px system-ui, sans-serif";
   pen.fillStyle = colors.soft;
   pen.textAlign = "left";
-  pen.fillText(shortened("slots, of " + data.slots, gutter - 12), 8, AXIS + half / 2);
+  pen.fillText(shortened("slots, up to " + Math.round(most) + " of " + data.slots, gutter - 12), 8, AXIS + half / 2);
   pen.fillText(shortened("waiting, up to " + Math.round(longest), gutter - 12), 8, AXIS + LOAD - 6 - half / 2);
   pen.fillStyle = colors.line;
   pen.fillRect(0, AXIS + LOAD - 3, width, 1);

@@ -142,6 +142,7 @@ canvas.onpointerdown = (event) => {
 };
 canvas.onpointermove = hover;
 canvas.onpointerup = release;
+canvas.onpointercancel = () => { view.drag = null; draw(); };
 canvas.onpointerleave = () => { tip.hidden = true; };
 canvas.ondblclick = () => show(0, data.seconds || 1);
 canvas.addEventListener("wheel", wheel, {passive: false});

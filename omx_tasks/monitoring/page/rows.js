@@ -23,7 +23,7 @@ const critical = data.critical.map((index) => spans[index]);
 const element = (id) => document.getElementById(id);
 const chart = element("chart"), spacer = element("spacer"), canvas = element("canvas"), tip = element("tip");
 const pen = canvas.getContext("2d");
-const AXIS = 26, LOAD = 62, GAP = 8, FEW = 120, NARROW = 150;
+const AXIS = 26, LOAD = 62, GAP = 8, FOOT = 20, FEW = 120, NARROW = 150;
 
 const view = {bySlot: spans.length > FEW, only: false, word: "", from: 0, to: data.seconds || 1, selected: null, drag: null};
 let rows = [], places = new Map(), colors = {}, gutter = 200, rowHeight = 18, width = 0, height = 0;
@@ -48,7 +48,7 @@ function arrange() {
   }
   places = new Map();
   rows.forEach((row, place) => row.spans.forEach((span) => places.set(span, place)));
-  const room = Math.max(320, innerHeight - 400) - AXIS - LOAD;
+  const room = Math.max(320, innerHeight - 400) - AXIS - LOAD - FOOT;
   const most = 26, least = view.bySlot ? 7 : 15;
   rowHeight = Math.max(least, Math.min(most, Math.floor(room / Math.max(1, rows.length))));
   fit();
@@ -59,7 +59,7 @@ function fit() {
   const widest = rows.reduce((most, row) => Math.max(most, Math.min(34, row.label.length)), 8);
   width = chart.clientWidth;
   gutter = Math.round(Math.max(NARROW, Math.min(width * 0.3, 16 + 6.6 * widest + (view.bySlot ? 18 : 0))));
-  const whole = AXIS + LOAD + rows.length * rowHeight + GAP;
+  const whole = AXIS + LOAD + rows.length * rowHeight + FOOT;
   spacer.style.height = whole + "px";
   height = Math.min(whole, chart.clientHeight);
   const ratio = devicePixelRatio || 1;
