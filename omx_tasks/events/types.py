@@ -1,0 +1,328 @@
+"""What an event is, and the table of the product's own types: what each says, and how urgent it is by default.
+
+========================= === =====================================================================
+type                          when
+========================= === =====================================================================
+run.submitted             P2  a run was stored and started
+run.succeeded             P2  a run is over, nothing failed
+run.failed                P0  a run is over, something failed
+run.cancelled             P0  a run was ended before its time
+operation.started         P2  an agent begins a call
+operation.progress        P2  a server says how far a call is
+operation.succeeded       P2  a call was answered
+operation.skipped         P2  something that it needs failed
+operation.failed          P0  a call failed after all its tries, or could not be made
+operation.unknown         P0  a call was begun, and nobody knows whether it was done
+operation.cancelled       P0  a call was ended before its time
+agent.started             P1  an agent is warm and takes work
+agent.stopped             P1  an agent has ended in good order
+agent.lost                P0  an agent was not heard for too long
+agent.statistics          P3  how busy an agent is
+server.started            P1  a session with an MCP server is open
+server.failed             P0  an MCP server cannot be started
+queue.dead                P0  messages were delivered too often, and are parked
+queue.repaired            P1  what a crash left half done was put right
+cluster.failover          P0  a master was replaced by its replica
+cluster.healed            P1  every shard has a master and a replica again
+deploy.started            P1  a deployment begins
+deploy.finished           P1  a deployment is done
+deploy.failed             P0  a deployment went wrong
+deploy.rolled_back        P0  a deployment was taken back
+========================= === =====================================================================
+
+Any other type of two or more words (``order.paid``) is the user's own: P2 unless its publisher says otherwise, with any
+JSON object as data. A type of the product's families that is not in the table comes from a newer version, or from a
+slip of the pen: it is kept as it is, and counted as unknown. So are fields that a type does not know: kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from omx_tasks.errors import UsageError
+from omx_tasks.priorities import Priority
+
+#: The version of an event's form; it rises when a reader of the former one would misread it.
+VERSION = 1
+#: Characters that a key may have, and bytes that an event may have.
+LONGEST_KEY, LARGEST = 200, 256 * 1024
+
+_TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+_CONTROL = re.compile(r"[\x00-\x1f]")
+
+
+class EventError(UsageError):
+    """An event is malformed; the message names its type, the field and the remedy."""
+
+
+class Data(BaseModel):
+    """What an event of a type says."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class RunSubmitted(Data):
+    """``operations``: how many the graph has."""
+
+    run: str
+    name: str
+    operations: int
+
+
+class RunOver(Data):
+    """A run's end; the type says which."""
+
+    run: str
+    name: str
+
+
+class OperationStarted(Data):
+    """``attempt`` counts deliveries, from 1."""
+
+    run: str
+    operation: str
+    agent: str
+    attempt: int = 1
+
+
+class OperationProgress(Data):
+    """How far a call is, in its server's words."""
+
+    run: str
+    operation: str
+    progress: float
+    total: float | None = None
+    message: str | None = None
+
+
+class OperationOver(Data):
+    """An operation's end; ``started`` and ``finished`` are Unix seconds of the call itself."""
+
+    run: str
+    operation: str
+    server: str | None = None
+    agent: str | None = None
+    attempts: int = 0
+    started: float | None = None
+    finished: float | None = None
+    error: dict[str, str] | None = None
+
+
+class AgentTold(Data):
+    """An agent began, ended or was lost."""
+
+    agent: str
+
+
+class AgentStatistics(Data):
+    """``busy`` of ``slots`` are in use, ``done`` operations have ended."""
+
+    agent: str
+    busy: int
+    slots: int
+    done: int
+
+
+class ServerTold(Data):
+    """An MCP server of an agent; ``error`` where it cannot be started."""
+
+    server: str
+    agent: str
+    error: str | None = None
+
+
+class QueueTold(Data):
+    """``messages``: of how many this is told."""
+
+    queue: str
+    messages: int
+
+
+class ClusterTold(Data):
+    """``node``: the one that it is about, as host:port."""
+
+    node: str | None = None
+
+
+class DeployTold(Data):
+    """``phase``: the one that a deployment is in."""
+
+    deployment: str
+    phase: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type: what its data must be, and how urgent it is."""
+
+    data: type[Data]
+    priority: Priority
+
+
+def _kinds(data: type[Data], priority: Priority, *names: str) -> dict[str, Kind]:
+    return {name: Kind(data, priority) for name in names}
+
+
+TABLE: Mapping[str, Kind] = {
+    "run.submitted": Kind(RunSubmitted, Priority.P2),
+    "run.succeeded": Kind(RunOver, Priority.P2),
+    **_kinds(RunOver, Priority.P0, "run.failed", "run.cancelled"),
+    "operation.started": Kind(OperationStarted, Priority.P2),
+    "operation.progress": Kind(OperationProgress, Priority.P2),
+    **_kinds(OperationOver, Priority.P2, "operation.succeeded", "operation.skipped"),
+    **_kinds(
+        OperationOver,
+        Priority.P0,
+        "operation.failed",
+        "operation.unknown",
+        "operation.cancelled",
+    ),
+    **_kinds(AgentTold, Priority.P1, "agent.started", "agent.stopped"),
+    "agent.lost": Kind(AgentTold, Priority.P0),
+    "agent.statistics": Kind(AgentStatistics, Priority.P3),
+    "server.started": Kind(ServerTold, Priority.P1),
+    "server.failed": Kind(ServerTold, Priority.P0),
+    "queue.dead": Kind(QueueTold, Priority.P0),
+    "queue.repaired": Kind(QueueTold, Priority.P1),
+    "cluster.failover": Kind(ClusterTold, Priority.P0),
+    "cluster.healed": Kind(ClusterTold, Priority.P1),
+    **_kinds(DeployTold, Priority.P1, "deploy.started", "deploy.finished"),
+    **_kinds(DeployTold, Priority.P0, "deploy.failed", "deploy.rolled_back"),
+}
+#: The first words of the product's types; all others are the user's.
+FAMILIES = frozenset(name.partition(".")[0] for name in TABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. ``at`` is Unix seconds of its publisher's clock; ``deliveries`` counts this one, too."""
+
+    id: str
+    type: str
+    priority: Priority
+    key: str
+    at: float
+    data: dict[str, Any] = field(hash=False)
+    deliveries: int = 1
+
+    def text(self) -> str:
+        """Return the event as it is stored: JSON, with the version of its form."""
+        return json.dumps(self.as_json(), separators=(",", ":"), ensure_ascii=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``json.dumps`` takes."""
+        return {
+            "v": VERSION,
+            "id": self.id,
+            "type": self.type,
+            "priority": int(self.priority),
+            "key": self.key,
+            "at": self.at,
+            "data": self.data,
+        }
+
+    @classmethod
+    def read(cls, text: bytes | str, deliveries: int = 1) -> Event:
+        """Read a stored event; raises `EventError` where its form is a newer one than is known here."""
+        form = json.loads(text)
+        if form["v"] > VERSION:
+            raise EventError(
+                f"event {form.get('id')} has form {form['v']}, and this program knows {VERSION}: upgrade it"
+            )
+        return cls(
+            form["id"],
+            form["type"],
+            Priority(form["priority"]),
+            form["key"],
+            form["at"],
+            form["data"],
+            deliveries,
+        )
+
+
+def make(
+    event_id: str,
+    type_: str,
+    data: Mapping[str, Any] | None = None,
+    priority: Priority | int | None = None,
+    key: str | None = None,
+) -> Event:
+    """Make an event of now; raises `EventError` saying what is wrong with it."""
+    kind = _check_type(type_)
+    content = {} if data is None else _check_data(type_, data, kind)
+    if data is None and kind is not None:
+        content = _check_data(type_, {}, kind)
+    return Event(
+        event_id,
+        type_,
+        _check_priority(priority, kind),
+        _check_key(key),
+        time.time(),
+        content,
+    )
+
+
+def is_unknown(type_: str) -> bool:
+    """Whether a type is of the product's families, and not in the table."""
+    return type_ not in TABLE and type_.partition(".")[0] in FAMILIES
+
+
+def _check_type(type_: str) -> Kind | None:
+    kind = TABLE.get(type_)
+    if kind is None and not (isinstance(type_, str) and _TYPE.fullmatch(type_)):
+        raise EventError(
+            f"{type_!r} is no type of event: write two or more words of small letters, digits and _, "
+            "joined by dots, as in 'order.paid'"
+        )
+    return kind
+
+
+def _check_data(type_: str, data: Mapping[str, Any], kind: Kind | None) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise EventError(
+            f"the data of a {type_} event must be an object, not {type(data).__name__}"
+        )
+    content = dict(data)
+    if kind is not None:
+        try:
+            kind.data.model_validate(content)
+        except ValidationError as error:
+            raise EventError(_explain(type_, error)) from error
+    return content
+
+
+def _explain(type_: str, error: ValidationError) -> str:
+    problems = (
+        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+        for problem in error.errors()
+    )
+    return f"the data of a {type_} event is wrong: {'; '.join(problems)}"
+
+
+def _check_priority(priority: Priority | int | None, kind: Kind | None) -> Priority:
+    if priority is None:
+        return Priority.P2 if kind is None else kind.priority
+    if isinstance(priority, Priority):
+        return priority
+    try:
+        return Priority(priority)
+    except ValueError:
+        raise EventError(f"{priority!r} is no priority: there are P0, P1, P2 and P3") from None
+
+
+def _check_key(key: str | None) -> str:
+    if key is None:
+        return ""
+    if not isinstance(key, str) or len(key) > LONGEST_KEY or _CONTROL.search(key):
+        raise EventError(
+            f"the key {str(key)[:50]!r} is no text of at most {LONGEST_KEY} characters without control characters"
+        )
+    return key
