@@ -6,6 +6,7 @@ them together. The comment behind each function is the Redis type and what is in
 
 from __future__ import annotations
 
+import binascii
 from functools import lru_cache
 
 from omx_tasks.priorities import Priority
@@ -276,3 +277,120 @@ def call_durations() -> str:
 def durations_report(token: str) -> str:
     """String: there while an agent's report with this token must not be counted again."""
     return f"omx:{tag('durations')}:report:{token}"
+
+
+# --- events: omx:{events:N…}:… ----------------------------------------------------------------------
+
+#: How far from its place on the ring of slots a partition may be.
+_NEAR = 64
+_SLOTS = 16384
+
+
+def event_layout() -> str:
+    """String: how many partitions the events have, for good."""
+    return f"omx:{tag('events')}:partitions"
+
+
+@lru_cache(KEPT)
+def partition(number: int) -> str:
+    """Return a partition's word, so chosen that the first few are spread evenly over three masters, or many.
+
+    Their places on the ring are 1/3 of it apart, then 1/9, then 1/27 (van der Corput).
+    """
+    place, step, rest = _SLOTS / 54, _SLOTS / 3, number
+    while rest:
+        rest, digit = divmod(rest, 3)
+        place, step = place + digit * step, step / 3
+    suffix = 0
+    while abs(binascii.crc_hqx(f"events:{number}.{suffix}".encode(), 0) % _SLOTS - place) > _NEAR:
+        suffix += 1
+    return f"events:{number}.{suffix}"
+
+
+def _event_key(number: int, name: str) -> str:
+    return f"omx:{tag(partition(number))}:{name}"
+
+
+def event_log(number: int, priority: Priority | int) -> str:
+    """Stream: ``t`` type, ``k`` key, ``e`` the event as JSON; entries are numbered 1-0, 2-0, 3-0 …"""
+    return _event_key(number, f"log:P{int(priority)}")
+
+
+def event_meta(number: int) -> str:
+    """Hash: ``first:P`` and ``last:P`` (what a log has), ``published``, ``repeated``, ``unknown``, ``refused``."""
+    return _event_key(number, "meta")
+
+
+def event_cursors(number: int) -> str:
+    """Hash: ``P:group`` → number of the last event that the group is done with, or has put into its retry line."""
+    return _event_key(number, "cursors")
+
+
+def event_seen(number: int) -> str:
+    """Hash: group → when it last claimed (ms)."""
+    return _event_key(number, "seen")
+
+
+def event_dropped(number: int) -> str:
+    """Hash: group → events that were dropped before it had handled them, since it had not claimed for long."""
+    return _event_key(number, "dropped")
+
+
+def event_producer(number: int, producer: str) -> str:
+    """String: the number of the last batch that a producer has stored here, for a day."""
+    return _event_key(number, f"producer:{producer}")
+
+
+def event_bell(number: int) -> str:
+    """Sharded channel: how many events of each priority were just published, as ``n n n n``."""
+    return _event_key(number, "bell")
+
+
+def event_group(number: int, group: str) -> str:
+    """Hash: ``owner``, ``until`` (ms), ``end:P`` (last given), ``tries:P``, ``careful:P``, ``given``, counters."""
+    return _event_key(number, f"group:{group}")
+
+
+def event_waiting(number: int, group: str) -> str:
+    """Hash: member of the retry line → ``deliveries|event as JSON``."""
+    return _event_key(number, f"waiting:{group}")
+
+
+def event_order(number: int, group: str) -> str:
+    """Sorted set, all scores 0: the retry line, members ``priority|key NUL number (16 digits)``."""
+    return _event_key(number, f"order:{group}")
+
+
+def event_due(number: int, group: str) -> str:
+    """Sorted set: ``priority|key`` of which something is in the retry line, by the time (ms) at which it is due."""
+    return _event_key(number, f"due:{group}")
+
+
+def event_dead(number: int, group: str) -> str:
+    """Stream: ``e`` the event, ``error``, ``deliveries``: what was delivered too often."""
+    return _event_key(number, f"dead:{group}")
+
+
+def event_consumers(number: int, group: str) -> str:
+    """Sorted set: consumers of a group, by when they were last there (ms)."""
+    return _event_key(number, f"consumers:{group}")
+
+
+@lru_cache(KEPT)
+def event_log_keys(number: int) -> tuple[str, ...]:
+    """Return the keys of a partition that every script of events gets, in the order in which they name them."""
+    spellings = (event_meta, event_cursors, event_seen, event_dropped, event_bell)
+    logs = (event_log(number, priority) for priority in Priority)
+    return (*(spell(number) for spell in spellings), *logs)
+
+
+@lru_cache(KEPT)
+def event_group_keys(number: int, group: str) -> tuple[str, ...]:
+    """Return the keys that a group's scripts get: the partition's, then its own."""
+    spellings = (event_group, event_waiting, event_order, event_due, event_dead, event_consumers)
+    return (*event_log_keys(number), *(spell(number, group) for spell in spellings))
+
+
+def once(group: str, event_id: str) -> str:
+    """String: there while a group remembers that it has handled an event."""
+    return f"omx:{tag('once:' + event_id)}:{group}"
