@@ -21,6 +21,7 @@ from omx_tasks.agents.liveness import Liveness
 from omx_tasks.agents.onward import MessageOf
 from omx_tasks.agents.runner import Advance, Runner
 from omx_tasks.agents.stopwatch import Stopwatch
+from omx_tasks.agents.turns import Turns
 from omx_tasks.agents.wire import Wire
 from omx_tasks.errors import OperationError
 from omx_tasks.mcp.config import ServerConfig, ServerFile
@@ -81,6 +82,7 @@ class Host:
             caller=self.make_caller(name, self._pool, servers.servers, settings.output_limit),
             advance=advance,
             slots=slots,
+            turns=Turns(self._wire, servers.servers, self._pool),
             observe=self._stopwatch.add,
         )
         self.heartbeat = Heartbeat(

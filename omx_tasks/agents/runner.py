@@ -2,9 +2,9 @@
 
 ::
 
-    begin:   a slot ──► start ──go──► resolve ──► call (see `caller`) ──► Outcome
-                          ├─over──► nothing to do          (foreach: expand instead of call)
-                          └─early─► the message goes back  (its release was lost with a node, and comes again)
+    begin:   a slot ──► its turn (see `turns`) ──► start ──go──► resolve ──► call (see `caller`) ──► Outcome
+                                                   ├─over──► nothing to do  (foreach: expand instead of call)
+                                                   └─early─► the message goes back  (its release was lost with a node)
     settle:  finish (outcome stored, joins counted) ──► publish what became ready ──► done (see `settling`)
 
 All of this happens on the loop of the agent, many operations at once; a batch that was claimed together also starts,
@@ -35,6 +35,7 @@ from omx_tasks.agents.progress import Reporter
 from omx_tasks.agents.settling import Settling
 from omx_tasks.agents.slots import Slots
 from omx_tasks.agents.steps import Steps
+from omx_tasks.agents.turns import Place, Turns, WaitsError
 from omx_tasks.agents.wire import Wire
 from omx_tasks.errors import OmxError, OperationError
 from omx_tasks.graph import references
@@ -75,8 +76,8 @@ class Work:
     """One delivered operation, from the moment it is taken until ``done`` is told."""
 
     __slots__ = (
-        "__weakref__", "_done", "_ended", "_runner", "kept", "limit", "onward", "operation", "plan", "revoked",
-        "run_id", "task", "token",
+        "__weakref__", "_done", "_ended", "_runner", "kept", "limit", "onward", "operation", "passing", "plan",
+        "revoked", "run_id", "task", "token", "turn",
     )  # fmt: skip
 
     def __init__(self, runner: Runner, run_id: str, operation: str, done: Done) -> None:
@@ -89,6 +90,8 @@ class Work:
         self.limit: float | None = None
         self.onward: Onward | None = None
         self.kept: asyncio.Future[bool] | None = None
+        self.turn: Place | None = None
+        self.passing: asyncio.Future[OmxError | None] | None = None
         self._runner = runner
         self._done = done
         self._ended = False
@@ -128,9 +131,11 @@ class Runner:
         caller: Caller,
         advance: Advance,
         slots: int,
+        turns: Turns | None = None,
         observe: Observe = lambda *_: None,
     ) -> None:
         self._agent = agent
+        self._turns = turns
         self._wire = wire
         self._caller = caller
         self._advance = advance
@@ -223,6 +228,12 @@ class Runner:
     async def _run(self, work: Work) -> None:
         try:
             await self._carry_out(work)
+        except WaitsError as waits:
+            if (
+                work.onward is None
+            ):  # Celery's own strategies park nothing: such a message is asked about again
+                await asyncio.sleep(PATIENCE)
+            self._end(work, None, waits)
         except OmxError as error:
             await asyncio.sleep(PATIENCE)
             self._end(work, None, error)
@@ -243,8 +254,11 @@ class Runner:
             logger.warning("%r is dropped: there is no such run or operation (any more)", work)
             self._end(work, None, None)
             return
+        if self._turns is not None:
+            work.turn = self._turns.place(work.run_id, work.operation, work.step)
         outcome = REVOKED if work.revoked else await self._outcome(work)
         if outcome is None:
+            self._pass_turn(work)
             self._end(work, None, None)
         else:
             self._settle(work, outcome)
@@ -270,6 +284,8 @@ class Runner:
     async def _attempt(self, work: Work) -> Outcome | None:
         plan, step = _known(work)
         run_id, operation, token = work.run_id, work.operation, work.token
+        if not await self._take_turn(work):
+            return None
         needed = step.needed(operation)
         confirmed = not self._caller.is_harmless(step)
         answer = await self._begun(run_id, Beginning(operation, token, needed), confirmed)
@@ -294,6 +310,34 @@ class Runner:
             return outcome
         finally:
             reporter.close()
+
+    async def _take_turn(self, work: Work) -> bool:
+        """Ask for the turn of a write; False where there is nothing to do. Raises `WaitsError`."""
+        if self._turns is None or work.turn is None:
+            return True
+        try:
+            return await self._turns.take(work.turn, partial(self._arguments, work))
+        except WaitsError:
+            if not await _is_ours(work):
+                return False
+            raise
+
+    async def _arguments(self, work: Work) -> dict[str, Any] | None:
+        """Resolve the arguments of an operation that is not begun; None where it is over."""
+        plan, step = _known(work)
+        needed, scope = step.needed(work.operation), {"inputs": plan.inputs}
+        if needed or item_of(work.operation)[1] is not None:
+            answer = await self._begun(work.run_id, Beginning(work.operation, "", needed))
+            start = joins.started(answer, needed)
+            if start.verdict != "go":
+                return None
+            scope = _scope(plan, work.operation, start)
+        return dict(references.resolve(step.arguments, scope))
+
+    def _pass_turn(self, work: Work) -> None:
+        """Pass the turn on, if the operation takes one; its end waits for that."""
+        if self._turns is not None and work.turn is not None:
+            work.passing, work.turn = self._turns.pass_on(work.turn), None
 
     async def _expand(
         self, work: Work, plan: StoredPlan, foreach: str, scope: Mapping[str, Any]
@@ -328,6 +372,7 @@ class Runner:
         """Finish, publish what became ready, then say done."""
         plan, step = _known(work)
         self._observe(plan, step, work.operation, outcome)
+        self._pass_turn(work)
         settling = Settling(
             partial(self._publish, work, plan), lambda error: self._end(work, outcome, error)
         )
@@ -369,6 +414,10 @@ class Runner:
         return publications
 
     def _end(self, work: Work, outcome: Outcome | None, error: OmxError | None) -> None:
+        passing, work.passing = work.passing, None
+        if passing is not None and error is None:
+            passing.add_done_callback(lambda over: self._end(work, outcome, over.result()))
+            return
         try:
             work.end(outcome, error)
         finally:
@@ -384,6 +433,14 @@ def _known(work: Work) -> tuple[StoredPlan, StoredStep]:
     assert work.plan is not None
     assert work.step is not None
     return work.plan, work.step
+
+
+async def _is_ours(work: Work) -> bool:
+    """Wait until it is known whether the message of one that goes on here is ours; nobody's turn is passed for it."""
+    if work.kept is None or await work.kept:
+        return True
+    work.turn = None
+    return False
 
 
 def _limited(step: StoredStep, limit: float | None) -> StoredStep:

@@ -29,8 +29,8 @@ ENOUGH = 2
 _Step = TypeVar("_Step")
 
 
-class _Gathered(Generic[_Step]):
-    """Steps by run, until they leave; each is told its own part of the answer, or the error.
+class Gathered(Generic[_Step]):
+    """Steps by run, or by server, until they leave; each is told its own part of the answer, or the error.
 
     One that wants to hear of it as soon as it is ``stored`` is told twice, as `Wire.send` says.
     """
@@ -81,10 +81,10 @@ class Steps:
 
     def __init__(self, agent: str, wire: Wire) -> None:
         self._beginnings, self._confirmed = (
-            _Gathered[Beginning](wire, partial(_start, agent, confirmed=confirmed))
+            Gathered[Beginning](wire, partial(_start, agent, confirmed=confirmed))
             for confirmed in (False, True)
         )
-        self._endings: _Gathered[Ending] = _Gathered(wire, joins.finish)
+        self._endings: Gathered[Ending] = Gathered(wire, joins.finish)
 
     def start(
         self, run_id: str, beginning: Beginning, done: Done, *, confirmed: bool = False

@@ -24,6 +24,7 @@ from omx_tasks.agents.onward import OnChannel
 from omx_tasks.agents.pool import TaskPool, named
 from omx_tasks.agents.request import OperationRequest
 from omx_tasks.agents.runner import EarlyError
+from omx_tasks.agents.turns import WaitsError
 from omx_tasks.errors import OmxError
 from omx_tasks.results.joins import Outcome
 
@@ -119,11 +120,14 @@ def _finished(
     outcome: Outcome | None,
     error: OmxError | None,
 ) -> None:
-    """Settle the message, from any thread: acked, or given back when nothing could be stored."""
+    """Settle the message, from any thread: acked, parked, or given back when nothing could be stored."""
     state.task_ready(request, successful=error is None)
     if isinstance(error, EarlyError):
         logger.warning("%s goes back to its queue: %s", request.id, error)
         request.message.channel.qos.give_back(request.message.delivery_tag)
+        return
+    if isinstance(error, WaitsError):
+        request.message.channel.qos.park(request.message.delivery_tag)
         return
     if error is not None:
         logger.error("%s goes back to its queue: %s", request.id, error)

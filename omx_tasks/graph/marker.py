@@ -15,3 +15,8 @@ MARKER: dict[str, Any] = {
     "chord_size": 0,
 }
 """What each operation has as its chord: it says "count me in", the run's data say where."""
+
+
+def task_id(run_id: str, operation: str) -> str:
+    """Return the Celery task id, which is also the message's id, of an operation."""
+    return f"{run_id}.{operation}"

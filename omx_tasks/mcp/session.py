@@ -153,6 +153,13 @@ class Session:
         """Return the names of the tools or prompts that the server listed."""
         return frozenset(item["name"] for item in self._offers.get(f"{kind}s", ()))
 
+    def annotated(self, hint: str) -> frozenset[str]:
+        """Return the names of the tools whose annotations say so."""
+        tools = self._offers.get("tools", ())
+        return frozenset(
+            tool["name"] for tool in tools if (tool.get("annotations") or {}).get(hint)
+        )
+
     def last_words(self) -> str:
         """Return why the connection ended, as far as is known by now."""
         return postmortem.ended(self._remains())

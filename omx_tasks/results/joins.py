@@ -107,7 +107,10 @@ def read_plan(run_id: str) -> Call:
 
 
 class Beginning(NamedTuple):
-    """An operation that an agent begins; ``token`` names the delivery: each is an attempt."""
+    """An operation that an agent begins; ``token`` names the delivery: each is an attempt.
+
+    Without a token it is only looked at: the answer is the same, and nothing is begun.
+    """
 
     operation: str
     token: str

@@ -18,7 +18,7 @@ from omx_tasks.broker.form import Form, blank, quoted
 from omx_tasks.broker.partitions import partition_of
 from omx_tasks.broker.queues import Posting
 from omx_tasks.broker.routing import queue_of
-from omx_tasks.graph.marker import MARKER, OPERATION
+from omx_tasks.graph.marker import MARKER, OPERATION, task_id
 from omx_tasks.graph.stored import StoredPlan, StoredStep
 from omx_tasks.priorities import Priority
 from omx_tasks.store.scripts import Call
@@ -57,11 +57,6 @@ def place_of(run_id: str, plan: StoredPlan, operation: str) -> str:
 @cache
 def _origin(process: int) -> str:
     return quoted(f"{process}@{socket.gethostname()}")
-
-
-def task_id(run_id: str, operation: str) -> str:
-    """Return the Celery task id, which is also the message's id, of an operation."""
-    return f"{run_id}.{operation}"
 
 
 def _posting(run_id: str, operation: str, step: StoredStep, queue: str, origin: str) -> Posting:

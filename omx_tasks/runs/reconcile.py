@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 from omx_tasks.broker.routing import queue_of
 from omx_tasks.errors import NotFoundError, OmxError
+from omx_tasks.graph.marker import task_id
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.results import joins
 from omx_tasks.results.joins import STILLBORN, Outcome
 from omx_tasks.runs.advance import advance, finish_and_advance
-from omx_tasks.runs.dispatch import place_of, task_id
+from omx_tasks.runs.dispatch import place_of
 from omx_tasks.runs.submit import require
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store

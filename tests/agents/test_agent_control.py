@@ -10,7 +10,7 @@ from celery import Celery
 from fleet import Fleet, one, states
 
 from omx_tasks.broker.transport import register
-from omx_tasks.runs.dispatch import task_id
+from omx_tasks.graph.marker import task_id
 
 
 @pytest.fixture

@@ -160,7 +160,7 @@ def test_a_writing_tool_that_was_too_late_is_unknown_and_not_called_again(shared
     assert shared.executions()[f"write {key}"] == 1
 
 
-def test_when_a_server_dies_in_a_batch_reads_are_done_again_and_writes_are_unknown(
+def test_when_a_server_dies_in_a_batch_reads_are_done_again_and_the_write_is_unknown(
     shared: Fleet,
 ) -> None:
     key = uuid.uuid4().hex
@@ -173,7 +173,7 @@ def test_when_a_server_dies_in_a_batch_reads_are_done_again_and_writes_are_unkno
     )
     seen = states(view)
     assert [seen[f"r{n}"] for n in range(10)] == ["succeeded"] * 10
-    assert [seen[f"w{n}"] for n in range(5)] == ["unknown"] * 5
+    assert sorted(seen[f"w{n}"] for n in range(5)) == ["succeeded"] * 4 + ["unknown"]
     assert seen["after"] == "succeeded"
     counted = shared.executions()
     assert [counted[f"write {key}{n}"] for n in range(5)] == [1] * 5

@@ -16,7 +16,7 @@ from omx_tasks.agents.registry import agents
 from omx_tasks.broker import audit, queues
 from omx_tasks.broker.routing import queue_of
 from omx_tasks.broker.transport import register
-from omx_tasks.runs.dispatch import task_id
+from omx_tasks.graph.marker import task_id
 from omx_tasks.store.client import Store
 
 Until = Callable[..., None]

@@ -12,10 +12,10 @@ from omx_tasks.broker import audit, queues
 from omx_tasks.broker.partitions import partitions
 from omx_tasks.broker.queues import Held
 from omx_tasks.broker.routing import queue_of
+from omx_tasks.graph.marker import task_id
 from omx_tasks.graph.model import Graph
 from omx_tasks.graph.plan import compile_plan
 from omx_tasks.runs.advance import advance, plans
-from omx_tasks.runs.dispatch import task_id
 from omx_tasks.runs.reconcile import Found, reconcile
 from omx_tasks.runs.submit import submit
 from omx_tasks.store import keys

@@ -1,6 +1,6 @@
 -- An agent is about to do operations of a run: may it, and with which outputs of earlier ones?
 -- KEYS: the run's. ARGV: agent, then per operation: operation, a token of this delivery, how many operations it refers
--- to, and those.
+-- to, and those. With the token '' it is only looked at, and not begun.
 -- Returns an answer for each: {'go', attempt, item or '', value, value, …}, one value a reference: {'one', state,
 -- output, record} or {'each', state, output, record, state, output, record, …} for a foreach; or {'over', state} when
 -- the operation or its run is over; {'early'} when it is not ready: what released it was lost with its node, and comes
@@ -52,7 +52,7 @@ local function start(operation, token, first, last)
     redis.call('ZREM', OUTBOX, operation)
     return {'early'}
   end
-  if not repeated then
+  if token ~= '' and not repeated then
     attempt = attempt + 1
     redis.call('HSET', REMAINING, operation .. ':attempt', attempt .. ' ' .. token)
     redis.call('HSET', STATES, operation, 'running')

@@ -1,0 +1,145 @@
+"""Writes take turns: what an agent asks before it calls a tool that may change something, and passes on after it.
+
+::
+
+    a write ──ask──► its turn ──► start ──► call ──► finish
+               │                              └────► pass ──► wake the next one's message ──► claimed, by any agent
+               └──► not its turn: its message is parked, its slot is free
+
+It is asked before the operation is begun: one that has to wait was no attempt. The turn is passed as soon as the call
+is over, whatever came of it, while its outcome is being stored; the message is acknowledged after both. So what dies on
+the way is delivered again, and asks again: it still has its turn, or it has passed it.
+
+Reads (resources, prompts, tools that are read-only by their annotations or by the server file) are never asked about.
+While a server was never seen, each of its tools that the file does not declare counts as a write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from omx_tasks.agents.steps import Gathered
+from omx_tasks.agents.wire import Wire
+from omx_tasks.broker import turns
+from omx_tasks.broker.routing import queue_of
+from omx_tasks.broker.turns import Asking, Next
+from omx_tasks.errors import OmxError
+from omx_tasks.graph.marker import task_id
+from omx_tasks.graph.stored import StoredStep, item_of
+from omx_tasks.mcp.config import ServerConfig
+from omx_tasks.mcp.pool import SessionPool
+from omx_tasks.mcp.session import Session
+
+#: Makes the arguments of a call; None where there is nothing to call any more.
+Arguments = Callable[[], Awaitable[dict[str, Any] | None]]
+
+
+class WaitsError(OmxError):
+    """It is not the operation's turn: its message is to be parked."""
+
+    def __init__(self, server: str, before: int) -> None:
+        super().__init__(f"it waits for its turn on {server} ({before} before it)")
+
+
+@dataclass(slots=True)
+class Place:
+    """An operation at the turns of its server; ``id`` and ``queue`` are its message's."""
+
+    server: str
+    id: str
+    rank: int
+    queue: str
+    resource: str = ""
+
+
+class Turns:
+    """The turns of one agent's operations. Lives on the wire's loop."""
+
+    def __init__(
+        self, wire: Wire, servers: Mapping[str, ServerConfig], sessions: SessionPool
+    ) -> None:
+        self._wire = wire
+        self._servers = servers
+        self._sessions = sessions
+        self._asking: Gathered[Asking] = Gathered(wire, turns.ask)
+        self._declared: dict[str, tuple[Session, frozenset[str]]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Turns servers={sorted(self._servers)}>"
+
+    def place(self, run_id: str, operation: str, step: StoredStep) -> Place | None:
+        """Return the place of an operation that takes a turn; None for one that takes none."""
+        calls = step.foreach is None or item_of(operation)[1] is not None
+        if not (calls and self._writes(step)):
+            return None
+        queue = queue_of(step.capabilities)
+        return Place(step.server, task_id(run_id, operation), step.rank, queue)
+
+    async def take(self, place: Place, arguments: Arguments) -> bool:
+        """Ask for the turn; False where there is nothing to call any more. Raises `WaitsError`."""
+        hints = self._servers[place.server].hints
+        if hints.resource is not None:
+            known = await arguments()
+            if known is None:
+                return False
+            place.resource = hints.resource_of(known)
+        asking = Asking(place.resource, place.id, place.rank, place.queue)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asking.add(place.server, asking, partial(_answered, answer))
+        before, lost = turns.asked(await answer)
+        if lost is not None:
+            self._wire.send(lost.wake(), _ignore)
+        if before:
+            raise WaitsError(place.server, before)
+        return True
+
+    def pass_on(self, place: Place) -> asyncio.Future[OmxError | None]:
+        """Give up the turn, or the place in the line; the future says what went wrong when the next one is woken."""
+        over: asyncio.Future[OmxError | None] = asyncio.get_running_loop().create_future()
+
+        def passed(answer: Any) -> None:
+            if isinstance(answer, OmxError):
+                over.set_result(answer)
+            elif (following := turns.passed(answer)) is not None:
+                self._wake(following, over)
+            else:
+                over.set_result(None)
+
+        self._wire.send(turns.pass_on(place.server, place.resource, place.id), passed)
+        return over
+
+    def _wake(self, following: Next, over: asyncio.Future[OmxError | None]) -> None:
+        def woken(answer: Any) -> None:
+            over.set_result(answer if isinstance(answer, OmxError) else None)
+
+        self._wire.send(following.wake(), woken)
+
+    def _writes(self, step: StoredStep) -> bool:
+        config = self._servers.get(step.server)
+        if step.kind != "tool" or config is None or step.target in config.hints.read_only:
+            return False
+        return step.target not in self._read_only(step.server)
+
+    def _read_only(self, server: str) -> frozenset[str]:
+        """Return what a server declares as read-only, by its session or the one before."""
+        session, known = self._sessions.live(server), self._declared.get(server)
+        if session is not None and (known is None or known[0] is not session):
+            known = self._declared[server] = session, session.annotated("readOnlyHint")
+        return frozenset() if known is None else known[1]
+
+
+def _answered(future: asyncio.Future[Any], answer: Any) -> None:
+    if future.done():
+        return
+    if isinstance(answer, OmxError):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
+
+
+def _ignore(_answer: Any) -> None:
+    """A message that was not woken comes back by itself."""

@@ -1,0 +1,179 @@
+"""Writes take turns: over agents and runs, through deaths and cancelled runs, and reads never wait for them."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from book import Book
+from fleet import Fleet, one, states
+
+from omx_tasks.broker import turns
+from omx_tasks.broker.turns import Turns
+from omx_tasks.graph.model import Operation
+from omx_tasks.store.client import Store
+
+Until = Callable[..., None]
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    return Book(tmp_path)
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Book:
+    """A book whose pages have turns of their own."""
+    return Book(tmp_path, {"resource": "page"})
+
+
+@pytest.fixture
+def fleet(
+    cluster_url: str, store: Store, tmp_path: Path, book: Book, pages: Book, until: Until
+) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path, cluster_url, store, until, {**book.servers(), **pages.servers()})
+    yield fleet
+    fleet.stop()
+
+
+def seen(store: Store, book: Book) -> Turns:
+    return turns.read_turns(book.name, store.run(turns.read(book.name)))
+
+
+def waiting(store: Store, book: Book) -> int:
+    return sum(turn.waiting for turn in seen(store, book).turns)
+
+
+def test_writes_of_several_runs_and_agents_are_made_one_by_one(
+    fleet: Fleet, book: Book, store: Store
+) -> None:
+    for _ in range(2):
+        fleet.start(slots=8)
+    runs = [
+        fleet.submit(*(book.call(f"r{run}w{n}", arguments={"seconds": 0.01}) for n in range(20)))
+        for run in range(3)
+    ]
+    for run in runs:
+        assert run.wait(60).state == "succeeded"
+    assert set(book.counted().values()) == {1}
+    assert len(book.counted()) == 60
+    assert book.most_at_once() == 1
+    assert seen(store, book).turns == []
+    used = {one(run.status(), name).agent for run in runs for name in run.status().operations}
+    assert len(used) == 2, "both agents did some of it"
+    assert all(
+        one(run.status(), name).attempts == 1 for run in runs for name in run.status().operations
+    )
+
+
+def test_a_run_s_writes_come_by_rank(fleet: Fleet, book: Book) -> None:
+    fleet.start(slots=8)
+    ids = [f"w{n}" for n in range(10)]
+    following = [
+        book.call(f"after_{name}", "read", needs=[name], expect=float(n + 1))
+        for n, name in enumerate(ids)
+    ]
+    first = book.call("first", arguments={"seconds": 1.0})
+    run = fleet.submit(first)
+    fleet.until(lambda: book.begun() == ["first"])
+    view = fleet.submit(*(book.call(name, expect=0.1) for name in ids), *following).wait(30)
+    assert view.state == "succeeded"
+    assert run.wait(5).state == "succeeded"
+    assert book.begun() == ["first", *reversed(ids)]
+
+
+def test_runs_come_in_the_order_in_which_they_came_to_the_line(
+    fleet: Fleet, book: Book, store: Store
+) -> None:
+    fleet.start(slots=4)
+    slow = book.call("slow", arguments={"seconds": 2.0})
+    runs = [fleet.submit(slow)]
+    fleet.until(lambda: book.begun() == ["slow"])
+    for run in range(3):
+        runs.append(fleet.submit(*(book.call(f"r{run}w{n}") for n in range(5))))
+        fleet.until(lambda run=run: waiting(store, book) == 5 * (run + 1))
+    for one_run in runs:
+        assert one_run.wait(30).state == "succeeded"
+    assert [key[:2] for key in book.begun()[1:]] == ["r0"] * 5 + ["r1"] * 5 + ["r2"] * 5
+
+
+def test_resources_are_written_side_by_side_and_each_in_turn(fleet: Fleet, pages: Book) -> None:
+    for _ in range(2):
+        fleet.start(slots=16)
+    fleet.run(pages.call("warm", "read"))
+    calls = [
+        pages.call(f"p{page}w{n}", arguments={"page": f"p{page}", "seconds": 0.1})
+        for page in range(4)
+        for n in range(5)
+    ]
+    view = fleet.run(*calls)
+    assert view.state == "succeeded"
+    assert {pages.most_at_once(f"p{page}") for page in range(4)} == {1}
+    assert pages.most_at_once() > 1
+
+
+def test_a_resource_may_be_a_value_of_an_earlier_operation(fleet: Fleet, pages: Book) -> None:
+    fleet.start(slots=8)
+    named = pages.call("named", "read", arguments={"key": "chapter"})
+    calls = [
+        pages.call(f"w{n}", arguments={"page": "${named.text}", "seconds": 0.05}) for n in range(4)
+    ]
+    each = Operation(
+        id="each",
+        server=pages.name,
+        tool="write",
+        foreach="${['chapter', 'other']}",
+        arguments={"page": "${item}", "key": "${item}", "seconds": 0.05},
+    )
+    view = fleet.run(named, *calls, each)
+    assert view.state == "succeeded"
+    assert pages.most_at_once("chapter") == 1
+    assert {page for _, page, _ in pages.lines()} == {"chapter", "other"}
+    assert all(one(view, f"w{n}").attempts == 1 for n in range(4))
+
+
+def test_the_turn_survives_the_death_of_its_holder(fleet: Fleet, book: Book) -> None:
+    first = fleet.start(slots=8, lease=2)
+    run = fleet.submit(book.call("held", arguments={"hang": True}, timeout=60))
+    fleet.until(lambda: book.begun() == ["held"])
+    others = fleet.submit(*(book.call(f"w{n}") for n in range(10)))
+    fleet.start(slots=8, lease=2)
+    first.signal(signal.SIGKILL)
+    assert states(run.wait(30)) == {"held": "unknown"}
+    assert others.wait(30).state == "succeeded"
+    assert book.counted() == {"held": 1, **{f"w{n}": 1 for n in range(10)}}
+    assert one(others.status(), "w0").attempts == 1
+
+
+def test_a_hung_call_keeps_the_turn_until_its_timeout(fleet: Fleet, book: Book) -> None:
+    fleet.start(slots=8)
+    run = fleet.submit(book.call("hung", arguments={"hang": True}, timeout=1))
+    fleet.until(lambda: book.begun() == ["hung"])
+    after = fleet.submit(book.call("after"))
+    view, following = run.wait(20), after.wait(20)
+    assert states(view) == {"hung": "unknown"}
+    assert following.state == "succeeded"
+    assert (one(following, "after").started or 0) >= (one(view, "hung").finished or 0)
+
+
+def test_a_thousand_waiting_writes_block_no_reads(fleet: Fleet, book: Book, store: Store) -> None:
+    for _ in range(2):
+        fleet.start(slots=8)
+    held = fleet.submit(book.call("held", arguments={"hang": True}, timeout=15))
+    fleet.until(lambda: book.begun() == ["held"])
+    run = fleet.submit(*(book.call(f"w{n}") for n in range(1000)))
+    fleet.until(lambda: waiting(store, book) == 1000, 20)
+    view = fleet.run(*(book.call(f"r{n}", "read") for n in range(200)))
+    assert view.state == "succeeded"
+    assert states(held.status()) == {"held": "running"}
+    assert book.begun() == ["held"]
+    print(f"200 reads beside 1,000 waiting writes: {view.seconds:.2f} s")
+    assert states(held.wait(30)) == {"held": "unknown"}
+    ended = time.monotonic()
+    assert run.wait(60).state == "succeeded"
+    print(f"1,000 writes in turn: {time.monotonic() - ended:.2f} s")
+    assert book.counted() == {"held": 1, **{f"w{n}": 1 for n in range(1000)}}
+    assert len(book.lines()) == 2001
