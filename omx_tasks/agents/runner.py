@@ -254,11 +254,9 @@ class Runner:
             logger.warning("%r is dropped: there is no such run or operation (any more)", work)
             self._end(work, None, None)
             return
-        if self._turns is not None:
-            work.turn = self._turns.place(work.run_id, work.operation, work.step)
+        work.turn = self._place(work.run_id, work.operation, work.step)
         outcome = REVOKED if work.revoked else await self._outcome(work)
         if outcome is None:
-            self._pass_turn(work)
             self._end(work, None, None)
         else:
             self._settle(work, outcome)
@@ -311,16 +309,15 @@ class Runner:
         finally:
             reporter.close()
 
+    def _place(self, run_id: str, operation: str, step: StoredStep) -> Place | None:
+        """Return the place of an operation among those that take turns; None for a read."""
+        return None if self._turns is None else self._turns.place(run_id, operation, step)
+
     async def _take_turn(self, work: Work) -> bool:
         """Ask for the turn of a write; False where there is nothing to do. Raises `WaitsError`."""
         if self._turns is None or work.turn is None:
             return True
-        try:
-            return await self._turns.take(work.turn, partial(self._arguments, work))
-        except WaitsError:
-            if not await _is_ours(work):
-                return False
-            raise
+        return await self._turns.take(work.turn, partial(self._arguments, work))
 
     async def _arguments(self, work: Work) -> dict[str, Any] | None:
         """Resolve the arguments of an operation that is not begun; None where it is over."""
@@ -335,7 +332,7 @@ class Runner:
         return dict(references.resolve(step.arguments, scope))
 
     def _pass_turn(self, work: Work) -> None:
-        """Pass the turn on, if the operation takes one; its end waits for that."""
+        """Pass the turn on, if the operation takes one; `_end` waits for that."""
         if self._turns is not None and work.turn is not None:
             work.passing, work.turn = self._turns.pass_on(work.turn), None
 
@@ -406,6 +403,8 @@ class Runner:
         stays = None
         if work.onward is not None and self._slots.free and not self._draining:
             stays = work.onward.choose(plan, ready)
+        if stays is not None and self._place(work.run_id, stays, plan.step(stays)) is not None:
+            stays = None  # it may have to wait, and is not begun before it has its turn
         leave = [name for name in ready if name != stays]
         calls = self._advance(work.run_id, plan, leave) if leave else []
         publications: list[_Publication] = [(call, None) for call in calls]
@@ -414,6 +413,8 @@ class Runner:
         return publications
 
     def _end(self, work: Work, outcome: Outcome | None, error: OmxError | None) -> None:
+        if error is None:
+            self._pass_turn(work)
         passing, work.passing = work.passing, None
         if passing is not None and error is None:
             passing.add_done_callback(lambda over: self._end(work, outcome, over.result()))
@@ -433,14 +434,6 @@ def _known(work: Work) -> tuple[StoredPlan, StoredStep]:
     assert work.plan is not None
     assert work.step is not None
     return work.plan, work.step
-
-
-async def _is_ours(work: Work) -> bool:
-    """Wait until it is known whether the message of one that goes on here is ours; nobody's turn is passed for it."""
-    if work.kept is None or await work.kept:
-        return True
-    work.turn = None
-    return False
 
 
 def _limited(step: StoredStep, limit: float | None) -> StoredStep:

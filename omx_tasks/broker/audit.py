@@ -1,8 +1,9 @@
 """What is in the queues, whether it adds up, and what became of messages that nobody could finish.
 
 Every message that was published is in exactly one place: acknowledged, failed (refused for good), waiting, leased,
-delayed, dead, or removed by a purge or a drop. One script reads all of a queue at one moment, so the sum is exact
-while producers and workers go on. A queue that lapsed or was deleted takes its counters along.
+delayed, dead, or removed by a purge, a drop, or the cancellation of its run. One script reads all of a queue at one
+moment, so the sum is exact while producers and workers go on. A queue that lapsed or was deleted takes its counters
+along.
 
 Each worker that consumes a queue subscribes to its doorbell: counting the subscribers counts the workers.
 
@@ -26,7 +27,7 @@ from omx_tasks.store.scripts import Call, script
 from omx_tasks.store.topology import slot_of
 
 #: Ways for a message to leave its queue, as counted.
-GONE = ("acked", "failed", "purged", "dropped")
+GONE = ("acked", "failed", "purged", "dropped", "withdrawn")
 #: What only says how often: a message that came back, was put back from the dead ones, or was acked too late.
 TIMES = ("returned", "replayed", "fenced")
 _PAGE = 100

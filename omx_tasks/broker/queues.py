@@ -140,6 +140,11 @@ def release(queue: str, held: Iterable[Held], *, delay: int = 0, unbegun: bool =
     return Call(script("release_1"), keys.queue_keys(queue), arguments)
 
 
+def withdraw(queue: str, ids: Iterable[str]) -> Call:
+    """Remove these messages where nobody holds them; answers how many."""
+    return Call(script("withdraw_1"), keys.queue_keys(queue), list(ids))
+
+
 def park(queue: str, held: Iterable[Held], *, delay: int) -> Call:
     """Set messages aside that cannot be done now, until they are woken or ``delay`` ms have passed; answers how many.
 

@@ -61,8 +61,9 @@ class Turn(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """All turns at a server, and the runs that have one or wait for one. ``time`` is the server's."""
+    """All turns at a server, and the runs that have one or wait for one. ``time`` is the cluster's, Unix seconds."""
 
+    server: str
     time: float
     runs: list[str]
     turns: list[Turn]
@@ -114,7 +115,9 @@ def read(server: str, *, most: int = 100) -> Call:
 def read_turns(server: str, answer: Sequence[Any]) -> Turns:
     """Read the answer to `read`."""
     time, runs, *turns = answer
-    return Turns(_seconds(time), [run.decode() for run in runs], [_turn(server, *t) for t in turns])
+    return Turns(
+        server, _seconds(time), [run.decode() for run in runs], [_turn(server, *t) for t in turns]
+    )
 
 
 def _turn(

@@ -20,3 +20,9 @@ MARKER: dict[str, Any] = {
 def task_id(run_id: str, operation: str) -> str:
     """Return the Celery task id, which is also the message's id, of an operation."""
     return f"{run_id}.{operation}"
+
+
+def names_of(task_id: str) -> tuple[str, str]:
+    """Return the run and the operation of a task id."""
+    run_id, _, operation = task_id.partition(".")
+    return run_id, operation

@@ -181,6 +181,11 @@ def overdue(run_id: str, *, age: float, most: int = 1000) -> Call:
     return Call(script("overdue_1"), keys.run_keys(run_id), (round(age * 1000), most))
 
 
+def over(run_id: str, operations: Iterable[str] = ()) -> Call:
+    """Ask whether a run is over or gone, then whether nothing is left to do of each operation; answers 1 or 0 each."""
+    return Call(script("over_1"), keys.run_keys(run_id), tuple(operations))
+
+
 def read_run(run_id: str) -> Call:
     """Read all of a run."""
     return Call(script("read_run_1"), keys.run_keys(run_id))

@@ -3,7 +3,8 @@
 An operation is in its run's outbox from the moment it is ready until it is over. One that was not looked after for
 long is published again under its old id: if its message still waits or is held, the queue knows it and nothing
 happens; if it was lost, it is there again, and the agents are told again that such a queue is needed. One
-whose message was delivered so often that it was set aside ends as failed. So this may run anywhere, and twice at once.
+whose message was delivered so often that it was set aside ends as failed. Turns at servers that were left behind are
+freed (see `turns`). So this may run anywhere, and twice at once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from omx_tasks.graph.marker import task_id
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.results import joins
 from omx_tasks.results.joins import STILLBORN, Outcome
+from omx_tasks.runs import turns
 from omx_tasks.runs.advance import advance, finish_and_advance
 from omx_tasks.runs.dispatch import place_of
 from omx_tasks.runs.submit import require
@@ -29,12 +31,16 @@ logger = logging.getLogger(__name__)
 
 
 class Found(NamedTuple):
-    """What one look found: runs looked at, runs that are over, operations published again, operations given up."""
+    """What one look found: runs looked at, runs that are over, operations published again, operations given up.
+
+    ``freed`` counts turns at servers that nobody would have passed on.
+    """
 
     runs: int
     over: int
     published: int
     given_up: int = 0
+    freed: int = 0
 
 
 def reconcile(store: Store, read_plan: Callable[[str], StoredPlan], *, age: float) -> Found:
@@ -54,7 +60,7 @@ def reconcile(store: Store, read_plan: Callable[[str], StoredPlan], *, age: floa
         else:
             store.command(keys.open_runs(), "ZREM", keys.open_runs(), run_id)
             over += 1
-    return Found(len(runs), over, published, given_up)
+    return Found(len(runs), over, published, given_up, turns.free(store))
 
 
 def _look_after(

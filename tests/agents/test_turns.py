@@ -13,7 +13,11 @@ from fleet import Fleet, one, states
 
 from omx_tasks.broker import turns
 from omx_tasks.broker.turns import Turns
+from omx_tasks.graph.marker import task_id
 from omx_tasks.graph.model import Operation
+from omx_tasks.runs import turns as runs_turns
+from omx_tasks.runs.turns import free
+from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
 Until = Callable[..., None]
@@ -177,3 +181,55 @@ def test_a_thousand_waiting_writes_block_no_reads(fleet: Fleet, book: Book, stor
     print(f"1,000 writes in turn: {time.monotonic() - ended:.2f} s")
     assert book.counted() == {"held": 1, **{f"w{n}": 1 for n in range(1000)}}
     assert len(book.lines()) == 2001
+
+
+def test_a_cancelled_run_gives_up_its_turn_and_its_places(
+    fleet: Fleet, book: Book, store: Store
+) -> None:
+    first = fleet.start(slots=8, lease=2)
+    held = fleet.submit(book.call("held", arguments={"hang": True}, timeout=600))
+    fleet.until(lambda: book.begun() == ["held"])
+    gone = fleet.submit(*(book.call(f"gone{n}") for n in range(20)))
+    fleet.until(lambda: waiting(store, book) == 20)
+    run = fleet.submit(*(book.call(f"w{n}") for n in range(20)))
+    fleet.until(lambda: waiting(store, book) == 40)
+    gone.cancel()
+    free(store)
+    assert waiting(store, book) == 20
+    first.signal(signal.SIGKILL)
+    held.cancel()
+    fleet.start(slots=8)
+    assert run.wait(30).state == "succeeded"
+    assert book.counted() == {"held": 1, **{f"w{n}": 1 for n in range(20)}}
+
+
+def test_a_run_that_is_gone_gives_up_its_places(fleet: Fleet, book: Book, store: Store) -> None:
+    fleet.start(slots=8)
+    held = fleet.submit(book.call("held", arguments={"hang": True}, timeout=2))
+    fleet.until(lambda: book.begun() == ["held"])
+    gone = fleet.submit(*(book.call(f"gone{n}") for n in range(5)))
+    fleet.until(lambda: waiting(store, book) == 5)
+    for key in keys.run_keys(gone.id):
+        store.command(key, "DEL", key)
+    free(store)
+    assert waiting(store, book) == 0
+    held.wait(20)
+    assert book.begun() == ["held"]
+
+
+def test_whoever_was_not_woken_is_woken_again(
+    fleet: Fleet, book: Book, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.start(slots=8)
+    held = fleet.submit(book.call("held", arguments={"hang": True}, timeout=600))
+    fleet.until(lambda: book.begun() == ["held"])
+    run = fleet.submit(*(book.call(f"w{n}") for n in range(5)))
+    fleet.until(lambda: waiting(store, book) == 5)
+    # The turn is passed, as by an agent that dies before it has told the next one.
+    told = turns.passed(store.run(turns.pass_on(book.name, "", task_id(held.id, "held"))))
+    assert told is not None
+    assert free(store) == 0
+    assert book.begun() == ["held"]
+    monkeypatch.setattr(runs_turns, "LONG", 0.0)
+    free(store)
+    assert run.wait(20).state == "succeeded"

@@ -1,7 +1,7 @@
 """An MCP server that writes down when each write begins and ends: ``book.py FILE``.
 
-Each line of the file is ``begin PAGE KEY`` or ``end PAGE KEY``, appended at once. A ``write`` takes ``seconds`` between,
-and does not wait for other calls; told to ``hang``, it never ends. The tool ``read`` is read-only and leaves no line.
+Each line of the file is ``begin PAGE KEY`` or ``end PAGE KEY``, appended at once. A ``write`` takes ``seconds``, and
+does not wait for other calls; told to ``hang``, it never ends. The tool ``read`` is read-only and leaves no line.
 """
 
 import asyncio

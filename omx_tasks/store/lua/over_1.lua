@@ -1,0 +1,12 @@
+-- Say which operations of a run have nothing to wait for any more: they are over, or not begun in a run that is.
+-- KEYS: the run's. ARGV: operations.
+-- Returns 1 if the run is over or gone, else 0; then the same for each operation. Run twice: the same.
+--@include run_keys
+local gone = redis.call('EXISTS', RUN) == 0
+local ended = gone or redis.call('HGET', RUN, 'state') ~= 'running'
+local answer = {ended and 1 or 0}
+for _, operation in ipairs(ARGV) do
+  local nothing = gone or is_over(operation) or (ended and not is_running(operation))
+  answer[#answer + 1] = nothing and 1 or 0
+end
+return answer
