@@ -231,7 +231,7 @@ class Runner:
         except WaitsError as waits:
             if (
                 work.onward is None
-            ):  # Celery's own strategies park nothing: such a message is asked about again
+            ):  # by Celery's own strategy nothing is parked: it asks again, and again
                 await asyncio.sleep(PATIENCE)
             self._end(work, None, waits)
         except OmxError as error:
@@ -250,11 +250,11 @@ class Runner:
 
     async def _carry_out(self, work: Work) -> None:
         work.plan = await self._plans.get(work.run_id)
-        if work.step is None:
+        if work.plan is None or work.step is None:
             logger.warning("%r is dropped: there is no such run or operation (any more)", work)
             self._end(work, None, None)
             return
-        work.turn = self._place(work.run_id, work.operation, work.step)
+        work.turn = self._place(work.run_id, work.plan, work.operation)
         outcome = REVOKED if work.revoked else await self._outcome(work)
         if outcome is None:
             self._end(work, None, None)
@@ -281,15 +281,10 @@ class Runner:
 
     async def _attempt(self, work: Work) -> Outcome | None:
         plan, step = _known(work)
-        run_id, operation, token = work.run_id, work.operation, work.token
+        run_id, operation = work.run_id, work.operation
         if not await self._take_turn(work):
             return None
-        needed = step.needed(operation)
-        confirmed = not self._caller.is_harmless(step)
-        answer = await self._begun(run_id, Beginning(operation, token, needed), confirmed)
-        start = joins.started(answer, needed)
-        if start.verdict == "early":
-            raise EarlyError(f"{work!r} is not ready: its release was lost, and will be made again")
+        start = await self._started(work, work.token, confirmed=not self._caller.is_harmless(step))
         if start.verdict != "go" or (work.kept is not None and not await work.kept):
             return None
         scope = _scope(plan, operation, start)
@@ -309,9 +304,9 @@ class Runner:
         finally:
             reporter.close()
 
-    def _place(self, run_id: str, operation: str, step: StoredStep) -> Place | None:
+    def _place(self, run_id: str, plan: StoredPlan, operation: str) -> Place | None:
         """Return the place of an operation among those that take turns; None for a read."""
-        return None if self._turns is None else self._turns.place(run_id, operation, step)
+        return None if self._turns is None else self._turns.place(run_id, plan, operation)
 
     async def _take_turn(self, work: Work) -> bool:
         """Ask for the turn of a write; False where there is nothing to do. Raises `WaitsError`."""
@@ -322,10 +317,9 @@ class Runner:
     async def _arguments(self, work: Work) -> dict[str, Any] | None:
         """Resolve the arguments of an operation that is not begun; None where it is over."""
         plan, step = _known(work)
-        needed, scope = step.needed(work.operation), {"inputs": plan.inputs}
-        if needed or item_of(work.operation)[1] is not None:
-            answer = await self._begun(work.run_id, Beginning(work.operation, "", needed))
-            start = joins.started(answer, needed)
+        scope: Mapping[str, Any] = {"inputs": plan.inputs}
+        if step.needed(work.operation) or item_of(work.operation)[1] is not None:
+            start = await self._started(work, "")
             if start.verdict != "go":
                 return None
             scope = _scope(plan, work.operation, start)
@@ -353,11 +347,17 @@ class Runner:
             publications += map(self._ask, calls)
         await asyncio.gather(*publications)
 
-    def _begun(self, run_id: str, beginning: Beginning, confirmed: bool) -> Awaitable[Any]:
-        """Say that an operation begins; the answer, or its error, comes back to the loop."""
+    async def _started(self, work: Work, token: str, *, confirmed: bool = False) -> Start:
+        """Say that an operation begins, or without a token only look at it."""
+        _, step = _known(work)
+        needed = step.needed(work.operation)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._steps.start(run_id, beginning, partial(_resolve, future), confirmed=confirmed)
-        return future
+        beginning = Beginning(work.operation, token, needed)
+        self._steps.start(work.run_id, beginning, partial(_resolve, future), confirmed=confirmed)
+        start = joins.started(await future, needed)
+        if start.verdict == "early":
+            raise EarlyError(f"{work!r} is not ready: its release was lost, and will be made again")
+        return start
 
     def _ask(self, request: Call) -> asyncio.Future[Any]:
         """Make a call to the cluster."""
@@ -403,7 +403,7 @@ class Runner:
         stays = None
         if work.onward is not None and self._slots.free and not self._draining:
             stays = work.onward.choose(plan, ready)
-        if stays is not None and self._place(work.run_id, stays, plan.step(stays)) is not None:
+        if stays is not None and self._place(work.run_id, plan, stays) is not None:
             stays = None  # it may have to wait, and is not begun before it has its turn
         leave = [name for name in ready if name != stays]
         calls = self._advance(work.run_id, plan, leave) if leave else []

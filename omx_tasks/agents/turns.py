@@ -25,11 +25,12 @@ from typing import Any
 from omx_tasks.agents.steps import Gathered
 from omx_tasks.agents.wire import Wire
 from omx_tasks.broker import turns
+from omx_tasks.broker.partitions import partition_of
 from omx_tasks.broker.routing import queue_of
-from omx_tasks.broker.turns import Asking, Next
+from omx_tasks.broker.turns import Asking
 from omx_tasks.errors import OmxError
 from omx_tasks.graph.marker import task_id
-from omx_tasks.graph.stored import StoredStep, item_of
+from omx_tasks.graph.stored import StoredPlan, StoredStep, item_of
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.pool import SessionPool
 from omx_tasks.mcp.session import Session
@@ -71,13 +72,15 @@ class Turns:
     def __repr__(self) -> str:
         return f"<Turns servers={sorted(self._servers)}>"
 
-    def place(self, run_id: str, operation: str, step: StoredStep) -> Place | None:
+    def place(self, run_id: str, plan: StoredPlan, operation: str) -> Place | None:
         """Return the place of an operation that takes a turn; None for one that takes none."""
+        step = plan.step(operation)
         calls = step.foreach is None or item_of(operation)[1] is not None
         if not (calls and self._writes(step)):
             return None
-        queue = queue_of(step.capabilities)
-        return Place(step.server, task_id(run_id, operation), step.rank, queue)
+        id_ = task_id(run_id, operation)
+        queue = partition_of(queue_of(step.capabilities), id_, plan.partitions)
+        return Place(step.server, id_, step.rank, queue)
 
     async def take(self, place: Place, arguments: Arguments) -> bool:
         """Ask for the turn; False where there is nothing to call any more. Raises `WaitsError`."""
@@ -99,24 +102,10 @@ class Turns:
 
     def pass_on(self, place: Place) -> asyncio.Future[OmxError | None]:
         """Give up the turn, or the place in the line; the future says what went wrong when the next one is woken."""
-        over: asyncio.Future[OmxError | None] = asyncio.get_running_loop().create_future()
-
-        def passed(answer: Any) -> None:
-            if isinstance(answer, OmxError):
-                over.set_result(answer)
-            elif (following := turns.passed(answer)) is not None:
-                self._wake(following, over)
-            else:
-                over.set_result(None)
-
-        self._wire.send(turns.pass_on(place.server, place.resource, place.id), passed)
-        return over
-
-    def _wake(self, following: Next, over: asyncio.Future[OmxError | None]) -> None:
-        def woken(answer: Any) -> None:
-            over.set_result(answer if isinstance(answer, OmxError) else None)
-
-        self._wire.send(following.wake(), woken)
+        passing = _Passing(self._wire)
+        call = turns.pass_on(place.server, place.resource, place.id)
+        self._wire.send(call, passing.confirmed, passing.stored)
+        return passing.over
 
     def _writes(self, step: StoredStep) -> bool:
         config = self._servers.get(step.server)
@@ -130,6 +119,40 @@ class Turns:
         if session is not None and (known is None or known[0] is not session):
             known = self._declared[server] = session, session.annotated("readOnlyHint")
         return frozenset() if known is None else known[1]
+
+
+class _Passing:
+    """One turn that is passed: the next one is woken as soon as that is stored, and it is over when it is confirmed.
+
+    Should the first be lost with its node, whoever was woken was told that it is not his turn; then he is woken again.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self.over: asyncio.Future[OmxError | None] = asyncio.get_running_loop().create_future()
+        self._wire = wire
+        self._stored: Any = None
+        self._open = 1  # the turn itself
+        self._error: OmxError | None = None
+
+    def stored(self, answer: Any) -> None:
+        """Wake whoever has the turn now."""
+        self._stored = answer
+        if (following := turns.passed(answer)) is not None:
+            self._open += 1
+            self._wire.send(following.wake(), self._answered)
+
+    def confirmed(self, answer: Any) -> None:
+        """Take the answer, or the `OmxError` that came for it."""
+        if not isinstance(answer, OmxError) and answer is not self._stored:
+            self.stored(answer)
+        self._answered(answer)
+
+    def _answered(self, answer: Any) -> None:
+        if isinstance(answer, OmxError):
+            self._error = self._error or answer
+        self._open -= 1
+        if self._open == 0:
+            self.over.set_result(self._error)
 
 
 def _answered(future: asyncio.Future[Any], answer: Any) -> None:

@@ -4,7 +4,7 @@
 -- Returns how many were set aside or went back. Run twice: the second finds none of them held.
 --@include queue_keys
 local due = now_ms() + tonumber(ARGV[1])
-local was_empty = count_waiting() == 0
+local before = most_urgent()
 local parked, back = 0, 0
 for i = 2, #ARGV, 2 do
   local id = ARGV[i]
@@ -24,6 +24,6 @@ for i = 2, #ARGV, 2 do
   end
 end
 if parked > 0 then redis.call('HINCRBY', META, 'parked', parked) end
-if back > 0 and was_empty then redis.call('SPUBLISH', BELL, back) end
+ring(before)
 touch()
 return parked

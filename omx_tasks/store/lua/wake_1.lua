@@ -2,7 +2,7 @@
 -- KEYS: the queue's. ARGV: ids. Returns how many of them the queue knows.
 -- Run twice: the second finds them waiting, and changes nothing; it writes a number as it is, to be confirmed, too.
 --@include queue_keys
-local was_empty = count_waiting() == 0
+local before = most_urgent()
 local known, back = 0, 0
 for _, id in ipairs(ARGV) do
   local place = read_place(id)
@@ -18,6 +18,6 @@ for _, id in ipairs(ARGV) do
   end
 end
 redis.call('HSET', META, 'seq', redis.call('HGET', META, 'seq') or 0)
-if back > 0 and was_empty then redis.call('SPUBLISH', BELL, back) end
+ring(before)
 touch()
 return known
