@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from omx_tasks import settings
 from omx_tasks.agents.registry import agents, broken_servers, catalogue
@@ -23,8 +23,10 @@ from omx_tasks.graph.collector import at_rest
 from omx_tasks.graph.model import bind_inputs
 from omx_tasks.graph.operation import SERVER
 from omx_tasks.graph.plan import compile_checked
-from omx_tasks.results import durations, joins
+from omx_tasks.results import durations
+from omx_tasks.runs.cancel import cancel, wait_until_settled
 from omx_tasks.runs.follow import Change, follow
+from omx_tasks.runs.resume import resume
 from omx_tasks.runs.submit import submit
 from omx_tasks.runs.view import RunView, read
 from omx_tasks.store.client import Store
@@ -45,9 +47,9 @@ class Run:
         """Return the run as it is now."""
         return read(self._store, self.id)
 
-    def changes(self, timeout: float | None = None) -> Iterator[Change]:
-        """Yield each change of state, from the run's beginning to its end."""
-        return follow(self._store, self.id, timeout=timeout)
+    def changes(self, timeout: float | None = None, *, generation: int = 0) -> Iterator[Change]:
+        """Yield each change of state, from the run's beginning to its end; or from its n-th resumption on."""
+        return follow(self._store, self.id, timeout=timeout, generation=generation)
 
     def wait(self, timeout: float | None = None) -> RunView:
         """Wait until the run is over and return it; raises `TimeoutError` after ``timeout`` seconds."""
@@ -58,32 +60,60 @@ class Run:
             raise TimeoutError(f"run {self.id} was not over after {timeout} s; it goes on")
         return view
 
-    def cancel(self) -> bool:
-        """End the run: what waits is not started any more. False when there is no such run."""
-        return bool(self._store.run(joins.cancel(self.id)))
+    def cancel(self, timeout: float = 0.0) -> bool:
+        """End the run: what waits is not started any more, what runs is cut off. False when there is no such run.
+
+        Servers are told of each call that is cut off. ``timeout`` is the seconds to wait for that.
+        """
+        state = cancel(self._store, self.id)
+        if state == "cancelled" and timeout:
+            wait_until_settled(self._store, self.id, timeout)
+        return bool(state)
+
+    def resume(self, unknown: Literal["keep", "retry"] = "keep") -> int:
+        """Take up a run that failed or was cancelled: begin anew what is not done; return how often that was now.
+
+        What is `unknown` may have been done: with ``retry`` it is done again, else it stays so. Raises `UsageError`
+        where there is nothing to take up.
+        """
+        return resume(self._store, self.id, unknown)
 
 
 class Graph(model.Graph):
     """Operations and what each needs, to be submitted."""
 
-    def submit(self, inputs: Mapping[str, Any] | None = None, *, store: Store | None = None) -> Run:
+    def submit(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        store: Store | None = None,
+    ) -> Run:
         """Check the graph against what the agents offer, store it and start it.
 
+        After ``timeout`` seconds (default: the graph's own) it is cancelled, wherever its producer is then.
         Raises `GraphError` (nothing was queued) or `UnavailableError` (the cluster cannot be reached).
         """
-        return submit_graph(store or default_store(), self, inputs or {})
+        return submit_graph(store or default_store(), self, inputs or {}, timeout=timeout)
 
 
 @at_rest()
 def submit_graph(
-    store: Store, graph: model.Graph, inputs: Mapping[str, Any], *, source: str = ""
+    store: Store,
+    graph: model.Graph,
+    inputs: Mapping[str, Any],
+    *,
+    source: str = "",
+    timeout: float | None = None,
 ) -> Run:
     """Check a graph against the agents of a cluster, and submit it."""
     bound = bind_inputs(graph, inputs, source)
     check_against_agents(store, graph, source=source)
     plan = compile_checked(graph, durations.read(store, graph))
     given = settings.current()
-    run_id = submit(store, plan, bound, keep=given.keep_runs, partitions=given.partitions)
+    run_id = submit(
+        store, plan, bound, keep=given.keep_runs, timeout=timeout, partitions=given.partitions
+    )
     return Run(run_id, store)
 
 

@@ -58,6 +58,7 @@ class OperationError(OmxError):
     - ``timeout``; ``connection``: the server went away; ``server``: it cannot start
     - ``client_request``: the server asked the client for sampling, elicitation or roots
     - ``reference``: a reference could not be resolved; ``foreach``: not a list; ``size``: too large an output
+    - ``cancelled``: its run was cancelled
     - ``lost``: its task was revoked or its worker died; ``internal``: a fault of the agent's own
     """
 

@@ -106,7 +106,10 @@ class Caller:
         if step.kind != "tool":
             return True
         session = self._sessions.live(step.server)
-        return session is not None and self._promises(step, session)[1]
+        if session is None:
+            hints = self._servers[step.server].hints
+            return step.target in hints.read_only | hints.idempotent
+        return self._promises(step, session)[1]
 
     async def _made(
         self, make: Callable[..., Awaitable[Value]], equal: Hashable, on_progress: Progress | None

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from omx_tasks.agents.caller import Caller
+from omx_tasks.agents.cancellations import Cancellations
 from omx_tasks.agents.capabilities import Capabilities
 from omx_tasks.agents.heartbeat import Heartbeat
 from omx_tasks.agents.liveness import Liveness
@@ -85,6 +86,7 @@ class Host:
             turns=Turns(self._wire, servers.servers, self._pool),
             observe=self._stopwatch.add,
         )
+        self._cancellations = Cancellations(self.runner, self._wire, self._courier)
         self.heartbeat = Heartbeat(
             self._courier, name, self.capabilities, self._record, self._catalogue
         )
@@ -98,9 +100,11 @@ class Host:
         self.loop.start()
         self._courier.start()
         self.loop.run(self._wire.open())
+        self.loop.run(self._cancellations.listen())
         self._report(self.loop.run(self._pool.warm()))
         self.heartbeat.start()
         self._stopwatch.start()
+        self._cancellations.start()
 
     def resize(self, slots: int) -> None:
         """Run more or fewer operations at once from now on."""

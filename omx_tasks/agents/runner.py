@@ -21,6 +21,7 @@ import contextlib
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -28,6 +29,7 @@ from functools import partial
 from typing import Any
 
 from omx_tasks.agents.caller import Caller
+from omx_tasks.agents.cutoff import ByRun, CallMade, cut_off
 from omx_tasks.agents.handover import Handover
 from omx_tasks.agents.onward import Begin, Onward
 from omx_tasks.agents.plans import Plans
@@ -60,8 +62,6 @@ MOST_ITEMS = 100_000
 #: Told of each outcome as it is written: plan, step, operation, outcome.
 Observe = Callable[[StoredPlan, StoredStep, str, Outcome], None]
 
-REVOKED = Outcome("cancelled", error=OperationError("lost", "the task was revoked").as_json())
-
 #: A call that publishes, and what begins the operation here, if it stays.
 _Publication = tuple[Call, Begin | None]
 
@@ -76,8 +76,8 @@ class Work:
     """One delivered operation, from the moment it is taken until ``done`` is told."""
 
     __slots__ = (
-        "__weakref__", "_done", "_ended", "_runner", "kept", "limit", "onward", "operation", "passing", "plan",
-        "revoked", "run_id", "task", "token", "turn",
+        "__weakref__", "_done", "_ended", "_runner", "call", "cancelled", "kept", "limit", "onward", "operation",
+        "passing", "plan", "revoked", "run_id", "task", "token", "turn",
     )  # fmt: skip
 
     def __init__(self, runner: Runner, run_id: str, operation: str, done: Done) -> None:
@@ -87,6 +87,8 @@ class Work:
         self.plan: StoredPlan | None = None
         self.task: asyncio.Task[None] | None = None
         self.revoked = False
+        self.cancelled = False
+        self.call = CallMade()
         self.limit: float | None = None
         self.onward: Onward | None = None
         self.kept: asyncio.Future[bool] | None = None
@@ -145,6 +147,7 @@ class Runner:
         self._handover = Handover(loop)
         self._plans = Plans(lambda run_id: self._ask(joins.read_plan(run_id)))
         self._under_way: set[Work] = set()
+        self._by_run = ByRun()
         self._idle = threading.Condition()
         self._draining = False
         self.busy = 0
@@ -176,6 +179,7 @@ class Runner:
         work.revoked, work.limit, work.onward, work.kept = revoked, limit, onward, kept
         with self._idle:
             self._under_way.add(work)
+            self._by_run.add(work)
         if kept is not None:
             self._begin(work)
             return work
@@ -209,6 +213,31 @@ class Runner:
         with contextlib.suppress(RuntimeError):
             self._handover.call(_cancel, work)
 
+    def runs(self) -> list[str]:
+        """Return the runs of which something is under way."""
+        with self._idle:
+            return self._by_run.runs()
+
+    def end_run(self, run_id: str) -> None:
+        """End everything of a run that was cancelled: servers are told."""
+        with self._idle:
+            works = self._by_run.of(run_id)
+        for work in works:
+            self._end_cancelled(work)
+
+    def end_earlier(self, run_id: str, generation: str) -> None:
+        """End what is of a run as it was before it was resumed; it does not count any more."""
+        with self._idle:
+            works = self._by_run.of(run_id)
+        for work in works:
+            if work.operation.partition(":")[2] != generation:
+                self._end_cancelled(work)
+
+    def _end_cancelled(self, work: Work) -> None:
+        work.cancelled = True
+        with contextlib.suppress(RuntimeError):
+            self._handover.call(_cancel, work)
+
     def resize(self, slots: int) -> None:
         """Run more or fewer operations at once from now on; those that run are not disturbed."""
         with contextlib.suppress(RuntimeError):
@@ -229,24 +258,32 @@ class Runner:
         try:
             await self._carry_out(work)
         except WaitsError as waits:
-            if (
-                work.onward is None
-            ):  # by Celery's own strategy nothing is parked: it asks again, and again
-                await asyncio.sleep(PATIENCE)
-            self._end(work, None, waits)
-        except OmxError as error:
-            await asyncio.sleep(PATIENCE)
-            self._end(work, None, error)
-        except asyncio.CancelledError:
-            if work.revoked and work.step is not None:
-                self._settle(work, REVOKED)
+            if work.onward is None:  # Celery's own strategy parks nothing: it asks again, and again
+                self._end_later(work, waits)
             else:
-                self._end(work, None, OmxError(f"{work!r} was given up"))
+                self._end(work, None, waits)
+        except OmxError as error:
+            self._end_later(work, error)
+        except asyncio.CancelledError:
+            if (outcome := self._cut_off(work)) is not None:
+                self._settle(work, outcome)
+            else:
+                given_up = None if work.cancelled else OmxError(f"{work!r} was given up")
+                self._end(work, None, given_up)
             raise
         except Exception as error:  # a fault of ours must not keep the message for ever
             logger.exception("%r met an internal error", work)
-            await asyncio.sleep(PATIENCE)
-            self._end(work, None, OmxError(f"internal error: {error}"))
+            self._end_later(work, OmxError(f"internal error: {error}"))
+
+    def _end_later(self, work: Work, error: OmxError) -> None:
+        """Give a message back after a moment: what failed would fail again."""
+        asyncio.get_running_loop().call_later(PATIENCE, self._end, work, None, error)
+
+    def _cut_off(self, work: Work) -> Outcome | None:
+        step = work.step
+        if step is None or not (work.revoked or work.cancelled):
+            return None
+        return cut_off(work, step, self._agent, harmless=self._caller.is_harmless(step))
 
     async def _carry_out(self, work: Work) -> None:
         work.plan = await self._plans.get(work.run_id)
@@ -255,7 +292,7 @@ class Runner:
             self._end(work, None, None)
             return
         work.turn = self._place(work.run_id, work.plan, work.operation)
-        outcome = REVOKED if work.revoked else await self._outcome(work)
+        outcome = self._cut_off(work) if work.revoked else await self._outcome(work)
         if outcome is None:
             self._end(work, None, None)
         else:
@@ -287,6 +324,7 @@ class Runner:
         start = await self._started(work, work.token, confirmed=not self._caller.is_harmless(step))
         if start.verdict != "go" or (work.kept is not None and not await work.kept):
             return None
+        work.call.attempts = start.before + start.attempt
         scope = _scope(plan, operation, start)
         if step.foreach is not None and item_of(operation)[1] is None:
             await self._expand(work, plan, step.foreach, scope)
@@ -296,11 +334,13 @@ class Runner:
         reporter = Reporter(lambda told: self._ask(joins.progress(run_id, operation, told)))
         try:
             limited = _limited(step, work.limit)
+            work.call.began = time.time()
             outcome = await self._caller.call(
                 limited, start.attempt, target, arguments, reporter, run_id
             )
+            work.call.outcome = replace(outcome, attempts=outcome.attempts + start.before)
             await reporter.finish()
-            return outcome
+            return work.call.outcome
         finally:
             reporter.close()
 
@@ -425,6 +465,7 @@ class Runner:
             with self._idle:
                 if work in self._under_way:
                     self._under_way.remove(work)
+                    self._by_run.remove(work)
                     self.done += 1
                 if not self._under_way:
                     self._idle.notify_all()

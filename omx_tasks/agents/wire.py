@@ -63,8 +63,10 @@ class Wire:
         self._full: set[Link] = set()
         self._unconfirmed: set[Link] = set()
         self._round: asyncio.TimerHandle | None = None
+        self._listeners: dict[str, Callable[[bytes], None]] = {}
         self._links, self._durable_links = (
-            Links(store, attended=_ignore, heard=_ignore, dropped=self._dropped) for _ in range(2)
+            Links(store, attended=_ignore, heard=self._heard, dropped=self._dropped)
+            for _ in range(2)
         )
 
     def __repr__(self) -> str:
@@ -112,6 +114,15 @@ class Wire:
         link.put(call.by_digest(), partial(answered, link, number))
         if durable:
             self._unconfirmed.add(link)
+
+    def listen(self, channel: str, heard: Callable[[bytes], None]) -> None:
+        """Hear what is said on a sharded channel; what is said while its link is broken is missed."""
+        self._listeners[channel] = heard
+        self._links.want(channel)
+        self._links.upkeep()
+
+    def _heard(self, channel: str, payload: bytes) -> None:
+        _tell(self._listeners[channel], payload)
 
     def soon(self, act: Callable[[], None]) -> None:
         """Do something at the end of this round of the loop."""

@@ -19,7 +19,7 @@ from rich.table import Table
 from omx_tasks.api import submit_graph
 from omx_tasks.cli.output import duration, notices, results, say
 from omx_tasks.cli.present import failures, show_run
-from omx_tasks.cli.progress import show_all
+from omx_tasks.cli.progress import calls_of, progress_of, show_all
 from omx_tasks.deploy.system import SHORT_GRACE, LocalSystem
 from omx_tasks.deploy.temporary import temporary_folder
 from omx_tasks.errors import ConfigurationError, OmxError
@@ -74,7 +74,7 @@ def _show(store: Store, given: dict[str, Any]) -> None:
     plan, inputs = compile_plan(graph), bind_inputs(graph, given)
     submitted = submit_graph(store, graph, given, source="demo.yaml")
     say(f"run {submitted.id}: {len(plan.steps)} operations")
-    show_all(plan, submitted.changes())
+    show_all(progress_of(calls_of(plan)), submitted.changes())
     view = _succeeded(submitted.status())
     show_run(results(), view)
     _show_answer(view)

@@ -17,6 +17,7 @@ import click
 from click_didyoumean import DYMGroup
 
 from omx_tasks import settings
+from omx_tasks.deploy.interrupts import Terminated
 from omx_tasks.errors import OmxError, UnavailableError, UsageError
 
 #: Each command and its module, in the order in which a newcomer needs them. A module is imported when its
@@ -33,6 +34,7 @@ COMMANDS = {
     "result": "runs",
     "runs": "runs",
     "cancel": "runs",
+    "resume": "resume",
     "tools": "servers",
     "call": "servers",
     "agents": "system",
@@ -102,7 +104,7 @@ def main() -> None:
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     """End on SIGTERM as on Ctrl-C: whatever was started is stopped on the way out."""
-    raise KeyboardInterrupt
+    raise Terminated
 
 
 def _complain(error: OmxError, code: int) -> None:

@@ -21,7 +21,7 @@ _COLORS = {"succeeded": "green", "running": "cyan"}
 def show_run(console: Console, view: RunView) -> None:
     """Print one line about the run and a table of its operations."""
     state = (view.state, _COLORS.get(view.state, "red"))
-    took = f" in {duration(view.seconds)}{shared(view)}"
+    took = f" in {duration(view.seconds)}{shared(view)}{why(view)}"
     console.print(Text.assemble((view.name, "bold"), f" {view.run}  ", state, took), soft_wrap=True)
     rows = [_row(name, one) for name, one in _each(view)]
     print_table(("", "operation", "agent", "call", "result"), rows)
@@ -54,6 +54,11 @@ def show_answer(console: Console, plan: Plan, view: RunView) -> None:
 def shared(view: RunView) -> str:
     """Return how many calls were spared, or an empty text."""
     return f", {view.shared} of its calls shared with equal ones" if view.shared else ""
+
+
+def why(view: RunView) -> str:
+    """Return why a run was cancelled, or an empty text."""
+    return f": {view.error['message']}" if view.error else ""
 
 
 def how_far(change: Change) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import Protocol, TypeAlias
 
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -23,6 +23,15 @@ from omx_tasks.runs.follow import Change
 #: More operations than this are shown as a bar with what runs now, not as one line each.
 FEW = 30
 
+#: What each operation calls, in the order in which they are shown: ``server.tool``.
+Calls: TypeAlias = Mapping[str, str]
+
+
+def calls_of(plan: Plan) -> Calls:
+    """Return what the operations of a plan call."""
+    operations = {name: step.operation for name, step in plan.steps.items()}
+    return {name: f"{one.server}.{one.target}" for name, one in operations.items()}
+
 
 class Progress(Protocol):
     """Shows changes one by one."""
@@ -33,14 +42,14 @@ class Progress(Protocol):
         """Show one change."""
 
 
-def progress_of(plan: Plan) -> Progress:
+def progress_of(calls: Calls) -> Progress:
     """Return what suits the terminal."""
-    return LiveProgress(plan) if notices.is_terminal else PlainProgress(plan)
+    return LiveProgress(calls) if notices.is_terminal else PlainProgress(calls)
 
 
-def show_all(plan: Plan, changes: Iterable[Change]) -> None:
+def show_all(progress: Progress, changes: Iterable[Change]) -> None:
     """Show changes until there are no more."""
-    with progress_of(plan) as progress:
+    with progress:
         for change in changes:
             progress.show(change)
 
@@ -48,9 +57,9 @@ def show_all(plan: Plan, changes: Iterable[Change]) -> None:
 class PlainProgress:
     """One line for each end of an operation: its state, its name, what it called, how long that took."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._over = 0
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._over: set[str] = set()
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -64,26 +73,20 @@ class PlainProgress:
             return
         name, index = item_of(change.operation)
         if index is None:
-            self._over += 1
-        operation = self._plan.steps[name].operation
-        count = f"[{self._over}/{len(self._plan.steps)}]"
-        words = (
-            count,
-            f"{change.state:9}",
-            change.operation,
-            f"{operation.server}.{operation.target}",
-        )
+            self._over.add(name)
+        count = f"[{len(self._over)}/{len(self._calls)}]"
+        words = (count, f"{change.state:9}", change.operation, self._calls[name])
         notices.print(" ".join(words), _took(change), markup=False, soft_wrap=True)
 
 
 class LiveProgress:
     """A picture that is drawn again at most ten times a second."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._states = dict.fromkeys(plan.steps, "waiting")
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._states = dict.fromkeys(calls, "waiting")
         self._took: dict[str, str] = {}
-        self._items: dict[str, Counter[str]] = {name: Counter() for name in plan.steps}
+        self._items: dict[str, Counter[str]] = {name: Counter() for name in calls}
         self._running: dict[str, None] = {}
         self._began = time.monotonic()
         self._live = Live(console=notices, get_renderable=self._picture, refresh_per_second=10)
@@ -122,9 +125,8 @@ class LiveProgress:
             table.add_column(no_wrap=True)
         table.add_column(overflow="ellipsis")
         for name, state in self._states.items():
-            operation = self._plan.steps[name].operation
             items = self._items[name].total()
-            target = f"{operation.server}.{operation.target}" + (f" ×{items}" if items else "")
+            target = self._calls[name] + (f" ×{items}" if items else "")
             took = Text(self._took.get(name, ""), no_wrap=True, overflow="ellipsis")
             table.add_row(mark(state), name, Text(target, style="dim"), took)
         return table

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
 from omx_tasks.api import Run, submit_graph
-from omx_tasks.cli.output import complain, config_option, duration, print_json, results, say
-from omx_tasks.cli.present import complain_of_failures, shared, show_answer
-from omx_tasks.cli.progress import show_all
+from omx_tasks.cli.following import followed
+from omx_tasks.cli.output import complain, config_option, print_json, results, say
+from omx_tasks.cli.present import complain_of_failures, show_answer
+from omx_tasks.cli.progress import calls_of
 from omx_tasks.cli.report import (
     against_ideal,
     read_ideal,
@@ -47,6 +47,12 @@ def pairs(given: tuple[str, ...]) -> dict[str, str]:
 @click.option("--input", "-i", "inputs", multiple=True, metavar="K=V", help="A value for an input.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")
 @click.option("--detach", is_flag=True, help="Submit, print the run's id, and return.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Cancel the run after so long, wherever this command is then.",
+)
 @report_option
 @config_option
 def run(
@@ -54,10 +60,13 @@ def run(
     inputs: tuple[str, ...],
     as_json: bool,
     detach: bool,
+    timeout: float | None,
     report: Path | None,
     mcp_config: str | None,
 ) -> None:
     """Run a graph and print its answer.
+
+    Ctrl-C asks whether to cancel it; without a terminal to ask on it cancels.
 
     Exit code 0: it succeeded. 1: it failed or was cancelled. 2: the graph or the configuration is wrong.
     """
@@ -66,14 +75,18 @@ def run(
     model = Graph.load(graph)
     given = pairs(inputs)
     plan = _checked(model, given, graph, mcp_config)
-    if detach and known_url() is None:
+    stays = known_url() is not None
+    if detach and not stays:
         raise ConfigurationError("--detach needs a system that stays up: `omx up --detach` first")
     with store_for_run(mcp_config) as store:
         if detach:
-            submitted = _submitted(store, plan, given, graph)
+            submitted = _submitted(store, plan, given, graph, timeout)
             print_json({"run": submitted.id}) if as_json else click.echo(submitted.id)
             return
-        view = _followed(store, plan, given, graph)
+        submitted, interrupted = _begun(store, plan, given, graph, timeout)
+        view = followed(submitted, calls_of(plan), may_leave=stays, interrupted=interrupted)
+        if view is None:
+            return
         reported = _reported(store, view, report)
     _print(plan, view, as_json)
     sys.exit(0 if view.succeeded and reported else 1)
@@ -87,40 +100,28 @@ def _checked(model: Graph, given: dict[str, str], source: str, mcp_config: str |
     return compile_checked(model)
 
 
-def _submitted(store: Store, plan: Plan, given: dict[str, str], source: str) -> Run:
-    submitted = submit_graph(store, plan.graph, given, source=source)
+def _submitted(
+    store: Store, plan: Plan, given: dict[str, str], source: str, timeout: float | None
+) -> Run:
+    submitted = submit_graph(store, plan.graph, given, source=source, timeout=timeout)
     warn_of_broken(store, frozenset(plan.servers))
     return submitted
 
 
-def _followed(store: Store, plan: Plan, given: dict[str, str], source: str) -> RunView:
-    """Submit the run and show it until it is over; Ctrl-C cancels it."""
+def _begun(
+    store: Store, plan: Plan, given: dict[str, str], source: str, timeout: float | None
+) -> tuple[Run, KeyboardInterrupt | None]:
+    """Submit the run; return also the interrupt that came meanwhile."""
     submitted: Run | None = None
     try:
         with held_back():
-            submitted = _submitted(store, plan, given, source)
+            submitted = _submitted(store, plan, given, source, timeout)
             say(f"run {submitted.id}")
-        show_all(plan, submitted.changes())
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if submitted is None:
             raise
-        return _ended(submitted, cancel=True)
-    except UnavailableError as error:
-        if submitted is None:
-            raise
-        _lost(error)
-    return _ended(submitted)
-
-
-def _ended(submitted: Run, *, cancel: bool = False) -> RunView:
-    try:
-        if cancel:
-            submitted.cancel()
-        view = submitted.status()
-    except UnavailableError as error:
-        _lost(error)
-    say(f"run {submitted.id} {view.state} in {duration(view.seconds)}{shared(view)}")
-    return view
+        return submitted, interrupt
+    return submitted, None
 
 
 def _reported(store: Store, view: RunView, path: Path | None) -> bool:
@@ -134,12 +135,6 @@ def _reported(store: Store, view: RunView, path: Path | None) -> bool:
     if view.succeeded and (line := against_ideal(view.seconds, ideal)):
         say(line)
     return report is None or path is None or write_report(report, path)
-
-
-def _lost(error: UnavailableError) -> NoReturn:
-    """End with the code of a run that did not succeed: it was queued, and nobody knows how it goes on."""
-    complain(str(error))
-    sys.exit(1)
 
 
 def _print(plan: Plan, view: RunView, as_json: bool) -> None:

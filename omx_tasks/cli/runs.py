@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from omx_tasks.api import Run
+from omx_tasks.cli.following import SETTLE
 from omx_tasks.cli.output import (
     duration,
     json_option,
@@ -106,9 +107,9 @@ def _line(run: RunLine) -> tuple[str, ...]:
 @_run_argument
 @json_option
 def cancel(run: str, as_json: bool) -> None:
-    """End a run: what waits is not started any more."""
+    """End a run: what waits is not started any more, what runs is cut off, and its server told."""
     handle = Run(run, existing_store())
-    if not handle.cancel():
+    if not handle.cancel(SETTLE):
         raise NotFoundError(f"there is no run {run!r} (any more): `omx runs` lists those there are")
     view = handle.status()
     if as_json:

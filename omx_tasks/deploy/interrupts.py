@@ -12,17 +12,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: nobody is there to be asked anything."""
+
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def held_back() -> Iterator[threading.Event]:
     """Set the event instead of interrupting; a signal that came is raised at the end, unless an error is."""
-    asked = threading.Event()
-    with _handled_by(lambda *_: asked.set()):
+    asked, numbers = threading.Event(), list[int]()
+
+    def note(number: int, _frame: object) -> None:
+        numbers.append(number)
+        asked.set()
+
+    with _handled_by(note):
         yield asked
-    if asked.is_set():
-        raise KeyboardInterrupt
+    if numbers:
+        raise Terminated if signal.SIGTERM in numbers else KeyboardInterrupt
 
 
 @contextmanager

@@ -93,6 +93,9 @@ class Graph(Strict):
         default={},
         description="a mapping from names (letters, digits and _, no digit first) to inputs",
     )
+    timeout: float | None = Field(
+        None, gt=0, allow_inf_nan=False, strict=True, description="a number of seconds above 0"
+    )
     operations: Annotated[tuple[Operation, ...], BeforeValidator(_operations)] = Field(
         description="a list of operations"
     )

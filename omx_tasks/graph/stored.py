@@ -17,7 +17,8 @@ from omx_tasks.errors import GraphError
 from omx_tasks.graph.limits import MAX_BYTES, too_large
 from omx_tasks.graph.plan import Plan, Step
 
-_ITEM = re.compile(r"^(?P<parent>[^\[]+)\[(?P<index>\d+)\]$")
+#: An operation as messages call it: ``each``, ``each[3]``, ``each[3]:1`` when its run was resumed once.
+_NAME = re.compile(r"^(?P<parent>[^\[:]+)(?:\[(?P<index>\d+)\])?(?::\d+)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,5 +135,7 @@ def _step(fields: dict[str, Any]) -> StoredStep:
 
 def item_of(operation: str) -> tuple[str, int | None]:
     """Split ``each[3]`` into ``("each", 3)``; an operation that is no item has the index None."""
-    match = _ITEM.match(operation)
-    return (match["parent"], int(match["index"])) if match else (operation, None)
+    match = _NAME.match(operation)
+    if match is None:
+        return operation, None
+    return match["parent"], None if match["index"] is None else int(match["index"])

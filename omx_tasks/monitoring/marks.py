@@ -70,7 +70,9 @@ class Course:
         self.skeleton = Skeleton.of(list(history.plan.steps), history.successors)
         self.marks: dict[str, Marks] = {}
         for place, change in enumerate(history.changes):
-            if change.operation and change.state != "skipped":
+            if change.state == "waiting":  # it was resumed, and is begun anew
+                self.marks.pop(change.operation, None)
+            elif change.operation and change.state != "skipped":
                 marks = self.marks.setdefault(change.operation, Marks(change.operation))
                 marks.note(change, max(0.0, change.at - history.created), place)
         self.items: dict[str, list[Marks]] = defaultdict(list)

@@ -1,14 +1,24 @@
-"""The state of a run, as calls to its scripts: submit, start, finish, expand, cancel.
+"""The state of a run, as calls to its scripts: submit, start, finish, expand, cancel, resume.
+
+::
+
+    submit ──► running ──► succeeded
+                ▲   └────► failed | cancelled ──┐
+                └────────── resume ─────────────┘
 
 Everything of a run lives in one slot, so each step is one script: an operation's outcome is stored, counted into
 every join that it is part of, and the operations that it made ready are written to the run's outbox, all
 at once. They stay there until they are over: a crash between two steps leaves them to be found (`overdue`).
+
+Each resumption begins a generation: outside of the scripts an operation ``a`` is called ``a:1`` in the first one, in
+messages and in what agents say. So a message has a new id, which no queue takes for one that was done, and what an
+agent still says of an earlier generation does not count.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
@@ -58,12 +68,13 @@ class Start:
 
     ``early``: by what the run knows it is not its turn, since what released it was lost with its node, and will be done
     again. So its message must come back later, and may not be acknowledged.
-    With ``go``: the number of this attempt (from 1), the item of a foreach, and the values of the operations that
-    were referred to, by id.
+    With ``go``: the number of this attempt since the operation had an outcome (from 1), how many it had ``before`` its
+    run was resumed, the item of a foreach, and the values of the operations that were referred to, by id.
     """
 
     verdict: str
     attempt: int = 0
+    before: int = 0
     item: Any = None
     values: dict[str, Any] = field(default_factory=dict)
 
@@ -72,6 +83,11 @@ def announce(run_id: str, at: float) -> Call:
     """Enter a run into the lists of runs; without that nobody would look after it."""
     lists = (keys.runs(), keys.open_runs())
     return Call(script("announce_1"), lists, (run_id, f"{at:.6f}"), durable=True)
+
+
+def reopen(run_id: str, at: float) -> Call:
+    """Enter a run into the list of those that are looked after, once more."""
+    return Call(script("announce_1"), (keys.open_runs(),), (run_id, f"{at:.6f}"), durable=True)
 
 
 def prepare(run_id: str, plan: Plan) -> list[Call]:
@@ -87,13 +103,22 @@ def prepare(run_id: str, plan: Plan) -> list[Call]:
     ]
 
 
-def submit(run_id: str, plan: Plan, stored: StoredPlan, *, keep: float, prepared: int = 0) -> Call:
+def submit(
+    run_id: str,
+    plan: Plan,
+    stored: StoredPlan,
+    *,
+    keep: float,
+    timeout: float | None = None,
+    prepared: int = 0,
+) -> Call:
     """Store a run, of which so many calls were prepared; answers the ids that are ready."""
     head = (
         stored.name,
         stored.document(),
         len(plan.steps),
         round(keep),
+        f"{timeout or 0:g}",
         len(plan.roots),
         *plan.roots,
     )
@@ -143,9 +168,9 @@ def started(answer: Sequence[Any], references: Sequence[str]) -> Start:
     verdict = answer[0].decode()
     if verdict != "go":
         return Start(verdict)
-    item = json.loads(answer[2]) if answer[2] else None
-    values = {name: _value(parts) for name, parts in zip(references, answer[3:], strict=True)}
-    return Start(verdict, int(answer[1]), item, values)
+    item = json.loads(answer[3]) if answer[3] else None
+    values = {name: _value(parts) for name, parts in zip(references, answer[4:], strict=True)}
+    return Start(verdict, int(answer[1]), int(answer[2]), item, values)
 
 
 def progress(run_id: str, operation: str, told: str) -> Call:
@@ -171,9 +196,31 @@ def expand(
     return Call(script("expand_1"), keys.run_keys(run_id), arguments, durable=True)
 
 
-def cancel(run_id: str) -> Call:
-    """End a run; answers its state, or an empty text when there is none of that id."""
-    return Call(script("cancel_1"), keys.run_keys(run_id), durable=True)
+def cancel(run_id: str, why: Mapping[str, str] | None = None) -> Call:
+    """End a run; answers its state ('' when there is none of that id), and the operations that no agent has begun.
+
+    ``why`` is the error that the run shows, with kind and message.
+    """
+    arguments = (json.dumps(why) if why else "",)
+    return Call(script("cancel_1"), keys.run_keys(run_id), arguments, durable=True)
+
+
+def resume(run_id: str, plan: StoredPlan, token: str, *, retry_unknown: bool) -> Call:
+    """Take a run up again; answers ['resumed', generation, id, …], or [why not]."""
+    arguments: list[Any] = [token, int(retry_unknown)]
+    for name, step in plan.steps.items():
+        arguments += (name, int(step.goes_on))
+    return Call(script("resume_1"), keys.run_keys(run_id), arguments, durable=True)
+
+
+def look(run_id: str) -> Call:
+    """See how a run is, and cancel it when its time is over; answers [state, generation]."""
+    return Call(script("look_1"), keys.run_keys(run_id))
+
+
+def running(run_id: str) -> Call:
+    """Count the operations that agents work on."""
+    return Call(script("running_1"), keys.run_keys(run_id))
 
 
 def overdue(run_id: str, *, age: float, most: int = 1000) -> Call:

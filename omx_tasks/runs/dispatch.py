@@ -2,7 +2,8 @@
 
 A message is an ordinary Celery message (protocol 2) for the task ``omx.operation`` with two arguments, the run's id
 and the operation's. It is filled into a form, since signing each one through Celery costs ten times as much.
-Its id is made from the run, the operation and nothing else, so that publishing twice stores once.
+Its id is made from the run, the operation (which carries the run's generation) and nothing else, so that publishing
+twice stores once, and what is resumed is no repetition.
 """
 
 from __future__ import annotations

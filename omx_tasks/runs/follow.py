@@ -1,4 +1,7 @@
-"""What happens in a run, as it happens: its stream, read from the start, however late one begins."""
+"""What happens in a run, as it happens: its stream, read from the start, however late one begins.
+
+A run that was resumed has several ends in its stream; each tells of which generation it is.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import dropwhile
 from typing import NamedTuple
 
 from omx_tasks.errors import NotFoundError
@@ -31,7 +35,8 @@ class Change:
     """A new state of an operation, or of the run itself (``operation`` is empty). ``at`` is Unix seconds.
 
     ``detail`` is the agent's name when an operation starts, and a JSON record when it ends. With ``progress`` as the
-    state nothing ended: the operation runs, and `progress` says how far it is.
+    state nothing ended: the operation runs, and `progress` says how far it is. With ``waiting`` it is to be done anew.
+    Of the run itself ``detail`` is its generation: how often it was resumed, empty before that.
     """
 
     at: float
@@ -44,12 +49,32 @@ class Change:
         """How far the operation is, where that is what is told."""
         return Progress(**json.loads(self.detail)) if self.state == "progress" else None
 
+    @property
+    def generation(self) -> int:
+        """How often the run had been resumed, where the change is the run's own."""
+        return int(self.detail or 0)
 
-def follow(store: Store, run_id: str, *, timeout: float | None = None) -> Iterator[Change]:
+
+def follow(
+    store: Store, run_id: str, *, timeout: float | None = None, generation: int = 0
+) -> Iterator[Change]:
     """Yield every change of a run until it is over, or until ``timeout`` seconds have passed.
 
-    Raises `NotFoundError` where there is no such run.
+    With a ``generation`` those since the run was resumed so often. Raises `NotFoundError` where there is no such run.
     """
+    changes = _follow(store, run_id, timeout)
+    return (
+        dropwhile(lambda change: not _begins(change, generation), changes)
+        if generation
+        else changes
+    )
+
+
+def _begins(change: Change, generation: int) -> bool:
+    return not change.operation and change.state == "running" and change.generation >= generation
+
+
+def _follow(store: Store, run_id: str, timeout: float | None) -> Iterator[Change]:
     stream, last = keys.stream(run_id), "0"
     began = time.monotonic()
     deadline = None if timeout is None else began + timeout
@@ -68,10 +93,20 @@ def follow(store: Store, run_id: str, *, timeout: float | None = None) -> Iterat
             last = entry
             change = change_of(entry, fields)
             yield change
-            if not change.operation and change.state != "running":
+            if (
+                not change.operation
+                and change.state != "running"
+                and _is_last(store, run_id, change)
+            ):
                 return
         if entries:
             time.sleep(min(LATEST, (time.monotonic() - began) * LATE))
+
+
+def _is_last(store: Store, run_id: str, end: Change) -> bool:
+    """Whether a run was not resumed after this end of it."""
+    now = store.command(keys.run(run_id), "HGET", keys.run(run_id), "generation")
+    return end.generation >= int(now or 0)
 
 
 def change_of(entry: str, fields: list[bytes]) -> Change:

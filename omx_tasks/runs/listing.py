@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from omx_tasks.results.joins import STILLBORN
 from omx_tasks.store import keys
@@ -14,7 +14,10 @@ PAGE = 100
 
 
 class RunLine(NamedTuple):
-    """A run on one line. ``created`` is Unix seconds; ``open`` counts operations that are not over."""
+    """A run on one line. ``created`` is Unix seconds; ``open`` counts operations that are not over.
+
+    ``seconds`` leaves out the time between an end and a resumption.
+    """
 
     run: str
     name: str
@@ -29,7 +32,7 @@ def recent(store: Store, most: int) -> list[RunLine]:
     """Return the newest runs that can still be looked at; forgotten ones leave the list."""
     names = store.command(keys.runs(), "ZREVRANGE", keys.runs(), 0, most - 1)
     ids = [name.decode() for name in names]
-    fields = ("name", "state", "created", "finished", "total", "open")
+    fields = ("name", "state", "created", "finished", "total", "open", "idle")
     answers = store.commands([(keys.run(id_), ("HMGET", keys.run(id_), *fields)) for id_ in ids])
     lines, gone = [], []
     for run_id, values in zip(ids, answers, strict=True):
@@ -59,9 +62,8 @@ def forget(store: Store) -> int:
             return forgotten
 
 
-def _line(run_id: str, values: list[bytes]) -> RunLine:
-    name, state, created, finished, total, open_ = (value.decode() for value in values)
+def _line(run_id: str, values: list[Any]) -> RunLine:
+    name, state, created, finished, total, open_ = (value.decode() for value in values[:6])
     ended = float(finished) if finished else time.time()
-    return RunLine(
-        run_id, name, state, float(created), ended - float(created), int(total), int(open_)
-    )
+    seconds = ended - float(created) - float(values[6] or 0)
+    return RunLine(run_id, name, state, float(created), seconds, int(total), int(open_))

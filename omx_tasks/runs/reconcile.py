@@ -4,7 +4,7 @@ An operation is in its run's outbox from the moment it is ready until it is over
 long is published again under its old id: if its message still waits or is held, the queue knows it and nothing
 happens; if it was lost, it is there again, and the agents are told again that such a queue is needed. One
 whose message was delivered so often that it was set aside ends as failed. Turns at servers that were left behind are
-freed (see `turns`). So this may run anywhere, and twice at once.
+freed (see `turns`). A run whose time is over is cancelled. So this may run anywhere, and twice at once.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from omx_tasks.results import joins
 from omx_tasks.results.joins import STILLBORN, Outcome
 from omx_tasks.runs import turns
 from omx_tasks.runs.advance import advance, finish_and_advance
+from omx_tasks.runs.cancel import tell_agents
 from omx_tasks.runs.dispatch import place_of
 from omx_tasks.runs.submit import require
 from omx_tasks.store import keys
@@ -58,6 +59,8 @@ def reconcile(store: Store, read_plan: Callable[[str], StoredPlan], *, age: floa
             counts = _look_after(store, read_plan, run_id, operations)
             published, given_up = published + counts[0], given_up + counts[1]
         else:
+            if state == "cancelled":  # perhaps just now, its time being over
+                tell_agents(store, run_id)
             store.command(keys.open_runs(), "ZREM", keys.open_runs(), run_id)
             over += 1
     return Found(len(runs), over, published, given_up, turns.free(store))

@@ -25,11 +25,18 @@ def new_run_id() -> str:
 
 
 def submit(
-    store: Store, plan: Plan, inputs: dict[str, Any], *, keep: float, partitions: int = 1
+    store: Store,
+    plan: Plan,
+    inputs: dict[str, Any],
+    *,
+    keep: float,
+    timeout: float | None = None,
+    partitions: int = 1,
 ) -> str:
     """Store a run of this plan, publish what can start at once, and return the run's id.
 
-    ``keep`` is the seconds for which the run can be looked at after its end, ``partitions`` how many its queues have.
+    ``keep`` is the seconds for which the run can be looked at after its end, ``timeout`` those after which it is
+    cancelled (without it the graph's own holds), ``partitions`` how many its queues have.
     """
     run_id = new_run_id()
     stored = StoredPlan.of(plan, inputs, partitions)
@@ -38,7 +45,9 @@ def submit(
     for reply in store.run_many(prepared):
         if isinstance(reply, ReplyError):
             raise StoreError(f"run {run_id} could not be stored: {reply}")
-    ready = store.run(joins.submit(run_id, plan, stored, keep=keep, prepared=len(prepared)))
+    limit = plan.graph.timeout if timeout is None else timeout
+    request = joins.submit(run_id, plan, stored, keep=keep, timeout=limit, prepared=len(prepared))
+    ready = store.run(request)
     advance(store, run_id, stored, [name.decode() for name in ready])
     return run_id
 

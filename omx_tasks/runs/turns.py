@@ -48,7 +48,7 @@ def _free(store: Store, found: Turns) -> int:
         operations = [names_of(turn.id)[1] for turn in held]
         is_over, *nothing_left = store.run(joins.over(run_id, operations))
         if is_over:
-            _leave(store, found.server, run_id)
+            leave(store, found.server, run_id)
         over = [turn for turn, nothing in zip(held, nothing_left, strict=True) if nothing]
         for turn in over:
             _pass_on(store, turn)
@@ -58,7 +58,7 @@ def _free(store: Store, found: Turns) -> int:
     return freed
 
 
-def _leave(store: Store, server: str, run_id: str) -> None:
+def leave(store: Store, server: str, run_id: str) -> None:
     """Take a run out of the lines of a server, and its messages out of their queues."""
     while gone := turns.left(store.run(turns.leave(server, run_id, most=MOST))):
         by_queue: dict[str, list[str]] = defaultdict(list)

@@ -48,7 +48,8 @@ class OperationView:
 class RunView:
     """A run at one moment. An operation with a foreach is a list, once its items are known.
 
-    ``shared`` counts the operations that were answered by an equal call of another one.
+    ``seconds`` leaves out the time between an end and a resumption. ``shared`` counts the operations that were answered
+    by an equal call of another one. ``error`` says why the run was cancelled, where nobody asked for it.
     """
 
     run: str
@@ -58,6 +59,7 @@ class RunView:
     seconds: float
     operations: dict[str, OperationView | list[OperationView]] = field(default_factory=dict)
     shared: int = 0
+    error: dict[str, str] | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -75,12 +77,9 @@ class RunView:
             name: [one.as_json() for one in view] if isinstance(view, list) else view.as_json()
             for name, view in self.operations.items()
         }
-        return {
-            "run": self.run,
-            "state": self.state,
-            "seconds": self.seconds,
-            "operations": operations,
-        }
+        about = {"run": self.run, "state": self.state, "seconds": self.seconds}
+        why = {"error": self.error} if self.error else {}
+        return {**about, **why, "operations": operations}
 
 
 def read(store: Store, run_id: str) -> RunView:
@@ -101,9 +100,10 @@ def read(store: Store, run_id: str) -> RunView:
         about["name"].decode(),
         about["state"].decode(),
         created,
-        max(0.0, finished - created),
+        max(0.0, finished - created - float(about.get("idle", 0))),
         {name: reader.view(name) for name in plan.steps},
         int(about.get("shared", 0)),
+        json.loads(about.get("error") or "null"),
     )
 
 

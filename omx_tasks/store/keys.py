@@ -125,7 +125,11 @@ def result_channel(key: str) -> str:
 
 
 def run(run_id: str) -> str:
-    """Hash: name, state, created, finished, total, open, failed, shared."""
+    """Hash: name, state, created, finished, keep, total, open, failed, shared; with a timeout also timeout, deadline.
+
+    When it was cancelled also error (JSON); when it was resumed generation, resumed (when), resumed_by (the
+    request), idle (seconds between its ends and resumptions).
+    """
     return f"omx:{tag('run:' + run_id)}:run"
 
 
@@ -166,7 +170,7 @@ def items(run_id: str) -> str:
 
 def remaining(run_id: str) -> str:
     """Hash: foreach operation → items not done; ``id:failed`` → of them failed; ``id:attempt`` → number, token;
-    ``id:progress`` → its entry in the stream."""
+    ``id:before`` → attempts before it was resumed; ``id:progress`` → its entry in the stream."""
     return f"omx:{tag('run:' + run_id)}:remaining"
 
 
@@ -254,6 +258,11 @@ def agents() -> str:
 def capability_sets() -> str:
     """Set: capability sets that operations required, words joined by ``+``."""
     return f"omx:{tag('agents')}:capability-sets"
+
+
+def cancellations() -> str:
+    """Sharded channel: ids of runs that were cancelled."""
+    return f"omx:{tag('agents')}:cancellations"
 
 
 def catalogue() -> str:

@@ -72,14 +72,27 @@ def test_a_revoked_operation_that_runs_is_cancelled_at_once(
 ) -> None:
     key = uuid.uuid4().hex
     run = shared.submit(
-        shared.call("a", "write", arguments={"key": key, "seconds": 60}),
+        shared.call("a", arguments={"key": key, "seconds": 60}),
         shared.call("b", needs=["a"]),
     )
-    until(lambda: shared.executions()[f"write {key}"])
+    until(lambda: shared.executions()[f"read {key}"])
     app.control.revoke(task_id(run.id, "a"), terminate=True, destination=[node])
     view = run.wait(10)
     assert states(view) == {"a": "cancelled", "b": "skipped"}
     assert one(view, "a").error["kind"] == "lost"
+    assert view.state == "failed"
+
+
+def test_a_revoked_write_that_runs_may_have_been_done(
+    app: Celery, node: str, shared: Fleet, until: Callable[..., None]
+) -> None:
+    key = uuid.uuid4().hex
+    run = shared.submit(shared.call("a", "write", arguments={"key": key, "seconds": 60}))
+    until(lambda: shared.executions()[f"write {key}"])
+    app.control.revoke(task_id(run.id, "a"), terminate=True, destination=[node])
+    view = run.wait(10)
+    assert states(view) == {"a": "unknown"}
+    assert "may have been done" in one(view, "a").error["message"]
     assert view.state == "failed"
 
 

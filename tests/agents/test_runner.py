@@ -35,7 +35,7 @@ class Answers:
     def __init__(self) -> None:
         self.by_script: dict[str, Any] = {
             "read_plan_1": DOCUMENT,
-            "start_1": [[b"go", 1, b""]],
+            "start_1": [[b"go", 1, 0, b""]],
             "finish_1": [[]],
             "publish_1": [1, 0],
         }

@@ -40,9 +40,10 @@ class Driven:
         first = self.store.run(call)
         return self.store.run(call) if self.twice else first
 
-    def submit(self, keep: float = 60) -> list[str]:
+    def submit(self, keep: float = 60, timeout: float | None = None) -> list[str]:
         stored = StoredPlan.of(self.plan, self.inputs)
-        return names(self.call(joins.submit(self.id, self.plan, stored, keep=keep)))
+        call = joins.submit(self.id, self.plan, stored, keep=keep, timeout=timeout)
+        return names(self.call(call))
 
     def start(self, name: str, token: str | None = None) -> Start:
         references = StoredPlan.of(self.plan, {}).step(name).needed(name)
@@ -71,7 +72,13 @@ class Driven:
         return names(self.call(joins.expand(self.id, name, items, first, most)))
 
     def cancel(self) -> str:
-        return str(self.call(joins.cancel(self.id)).decode())
+        state, *_ = names(self.call(joins.cancel(self.id)))
+        return state
+
+    def resume(self, *, retry_unknown: bool = False, token: str | None = None) -> list[str]:
+        stored = StoredPlan.of(self.plan, self.inputs)
+        token = token or f"token-{next(_tokens)}"
+        return names(self.call(joins.resume(self.id, stored, token, retry_unknown=retry_unknown)))
 
     def view(self) -> RunView:
         return read(self.store, self.id)

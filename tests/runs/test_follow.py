@@ -97,3 +97,34 @@ def test_following_ends_when_the_run_is_forgotten_meanwhile(drive: Drive, store:
         store.command(key, "DEL", key)
     with pytest.raises(NotFoundError, match="gone"):
         next(changes)
+
+
+def test_a_resumed_run_is_told_over_its_first_end_or_from_its_resumption_on(
+    drive: Drive, store: Store
+) -> None:
+    run = drive(operation("a"), operation("b", ["a"]))
+    run.do("a", "failed")
+    run.resume()
+    run.do("a:1")
+    run.cancel()
+    run.resume()
+    run.do("b:2")
+    told = [(c.operation, c.state) for c in follow(store, run.id) if c.state != "running"]
+    assert told == [
+        ("a", "failed"),
+        ("b", "skipped"),
+        ("", "failed"),
+        ("a", "waiting"),
+        ("b", "waiting"),
+        ("a", "succeeded"),
+        ("", "cancelled"),
+        ("b", "succeeded"),
+        ("", "succeeded"),
+    ]
+    last = list(follow(store, run.id, generation=2))
+    assert [(change.operation, change.state) for change in last] == [
+        ("", "running"),
+        ("b", "running"),
+        ("b", "succeeded"),
+        ("", "succeeded"),
+    ]

@@ -1,5 +1,5 @@
--- Enter a run into the list of all runs and into that of the runs that may not be finished.
--- KEYS: all runs, open runs. ARGV: run, time of its submission (s).
+-- Enter a run into lists: that of all runs, that of the runs that may not be finished.
+-- KEYS: the lists. ARGV: run, time of its submission (s).
 -- Returns 1. Run twice: the same; it is written anew, so that it can be confirmed again.
 for _, key in ipairs(KEYS) do
   redis.call('ZREM', key, ARGV[1])

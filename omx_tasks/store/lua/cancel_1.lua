@@ -1,15 +1,15 @@
--- End a run: what waits is cancelled, what runs is left to end by itself and is not followed by anything.
--- KEYS: the run's. ARGV: none.
--- Returns the run's state now, or '' when there is no such run. Run twice: the second changes nothing.
+-- End a run: what waits is cancelled; what runs is ended by its agent, and is not followed by anything.
+-- KEYS: the run's. ARGV: why, as JSON of kind and message, or ''.
+-- Returns the run's state now, '' when there is no such run, and the operations that waited for an agent.
+-- Run twice: the second changes nothing and returns the state alone.
 --@include run_keys
 local state = redis.call('HGET', RUN, 'state')
-if not state then return '' end
+if not state then return {''} end
 if state ~= 'running' then
   write_again()
-  return state
+  return {state}
 end
-redis.call('HSET', RUN, 'state', 'cancelled', 'finished', string.format('%.6f', seconds()))
-redis.call('DEL', OUTBOX)
-tell('', 'cancelled', '')
-let_go()
-return 'cancelled'
+local answer = still_waiting(redis.call('ZRANGE', OUTBOX, 0, -1))
+table.insert(answer, 1, 'cancelled')
+cancel_run(ARGV[1])
+return answer

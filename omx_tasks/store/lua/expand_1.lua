@@ -4,8 +4,12 @@
 -- Returns what is ready now: these items' operations, or, without any items at all, the successors.
 -- Run twice: the second changes nothing and returns those of them that nobody has begun.
 --@include run_keys
-local operation, total, first = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local operation, total, first = meant(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local count = #ARGV - 3
+if not operation then
+  write_again()
+  return {}
+end
 if is_over(operation) then
   write_again()
   return still_waiting(successors_of(operation))

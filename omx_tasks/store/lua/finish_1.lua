@@ -2,12 +2,18 @@
 -- KEYS: the run's. ARGV: per operation: operation, state, 1 if its dependents run even when it failed, record (JSON),
 -- output (JSON), 1 if its call was another operation's too.
 -- Returns for each the operations that it made ready.
+-- What ends after its run was resumed counts no more.
 -- Run twice: the first outcome stays; returns those of its successors that nobody has begun.
 --@include run_keys
 local exists = redis.call('EXISTS', RUN) == 1
 
-local function finish(operation, state, goes_on, record, output, shared)
+local function finish(name, state, goes_on, record, output, shared)
   if not exists then return {} end
+  local operation = meant(name)
+  if not operation then
+    write_again()
+    return {}
+  end
   local parent = string.match(operation, '^([^%[]+)%[')
   if is_over(operation) then
     write_again()

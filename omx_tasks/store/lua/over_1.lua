@@ -5,8 +5,9 @@
 local gone = redis.call('EXISTS', RUN) == 0
 local ended = gone or redis.call('HGET', RUN, 'state') ~= 'running'
 local answer = {ended and 1 or 0}
-for _, operation in ipairs(ARGV) do
-  local nothing = gone or is_over(operation) or (ended and not is_running(operation))
+for _, name in ipairs(ARGV) do
+  local operation = meant(name)
+  local nothing = gone or not operation or is_over(operation) or (ended and not is_running(operation))
   answer[#answer + 1] = nothing and 1 or 0
 end
 return answer

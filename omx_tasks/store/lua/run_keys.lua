@@ -1,11 +1,16 @@
 -- The keys of a run, in the order of keys.run_keys(), and what several of its scripts share.
 --
--- An operation: (waiting) → running → succeeded | failed | unknown; or (waiting) → skipped | cancelled.
--- The first outcome of an operation wins; a repeat changes nothing.
+-- A run: running → succeeded | failed | cancelled; failed | cancelled ──resume──► running, a generation later.
+-- An operation: (waiting) → running → succeeded | failed | unknown | cancelled; or (waiting) → skipped | cancelled.
+-- The first outcome of an operation in a generation wins; a repeat changes nothing.
 -- The outbox holds what is ready or running, by the time (ms) at which it was last known to be on its way.
 local RUN, PLAN, WAITS, SUCCESSORS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local STATES, RECORDS, OUTPUTS, ITEMS = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local REMAINING, OUTBOX, STREAM = KEYS[9], KEYS[10], KEYS[11]
+
+-- How often the run was resumed. From then on its operations are named with it outside of here, `a:1`: whatever still
+-- comes for one under an older name, a message or the end of a call, is too late.
+local GENERATION = redis.call('HGET', RUN, 'generation') or ''
 
 local OVER = {succeeded = true, failed = true, unknown = true, skipped = true, cancelled = true}
 
@@ -17,6 +22,17 @@ local function seconds()
     asked_time = tonumber(time[1]) + tonumber(time[2]) / 1000000
   end
   return asked_time
+end
+
+-- The operation that a name from outside means, or nil where that is of another generation.
+local function meant(name)
+  local operation, generation = string.match(name, '^([^:]+):?(.*)$')
+  if generation == GENERATION then return operation end
+end
+
+-- What an operation is called outside.
+local function named(operation)
+  return GENERATION == '' and operation or operation .. ':' .. GENERATION
 end
 
 local function tell(operation, state, record)
@@ -51,11 +67,11 @@ local function is_running(operation)
   return redis.call('HGET', STATES, operation) == 'running'
 end
 
--- Those of some operations that are ready and that nobody has begun yet.
+-- The names of those of some operations that are ready and that nobody has begun yet.
 local function still_waiting(operations)
   local found = {}
   for _, id in ipairs(operations) do
-    if redis.call('ZSCORE', OUTBOX, id) and not is_running(id) then found[#found + 1] = id end
+    if redis.call('ZSCORE', OUTBOX, id) and not is_running(id) then found[#found + 1] = named(id) end
   end
   return found
 end
@@ -66,14 +82,37 @@ local function let_go()
   for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, keep, 'NX') end
 end
 
+local function end_run(state)
+  redis.call('HSET', RUN, 'state', state, 'finished', string.format('%.6f', seconds()))
+  tell('', state, GENERATION)
+  let_go()
+end
+
+-- End a run before its operations are over; `why` is JSON of kind and message, or ''.
+local function cancel_run(why)
+  redis.call('HSET', RUN, 'error', why)
+  redis.call('DEL', OUTBOX)
+  end_run('cancelled')
+end
+
+-- Give a run so many seconds from now on.
+local function set_deadline(timeout)
+  redis.call('HSET', RUN, 'timeout', timeout, 'deadline', string.format('%.6f', seconds() + timeout))
+end
+
+-- Cancel a run whose time is over; returns its state.
+local function state_in_time()
+  local state, deadline, timeout = unpack(redis.call('HMGET', RUN, 'state', 'deadline', 'timeout'))
+  if state ~= 'running' or not deadline or seconds() < tonumber(deadline) then return state end
+  cancel_run('{"kind": "timeout", "message": "its timeout of ' .. timeout .. ' s was over before it was"}')
+  return 'cancelled'
+end
+
 -- The run is over when none of its operations is open.
 local function close_run_if_done()
   if tonumber(redis.call('HGET', RUN, 'open')) > 0 then return end
   if redis.call('HGET', RUN, 'state') ~= 'running' then return end
-  local state = tonumber(redis.call('HGET', RUN, 'failed')) > 0 and 'failed' or 'succeeded'
-  redis.call('HSET', RUN, 'state', state, 'finished', string.format('%.6f', seconds()))
-  tell('', state, '')
-  let_go()
+  end_run(tonumber(redis.call('HGET', RUN, 'failed')) > 0 and 'failed' or 'succeeded')
 end
 
 local function skip_after(operation)
@@ -92,13 +131,13 @@ local function skip_after(operation)
   end
 end
 
--- Count a finished operation into every join it is part of; returns what became ready by it.
+-- Count a finished operation into every join it is part of; returns the names of what became ready by it.
 local function release_after(operation)
   local ready = {}
   for _, next_one in ipairs(successors_of(operation)) do
     if redis.call('HINCRBY', WAITS, next_one, -1) == 0 and not redis.call('HGET', STATES, next_one) then
       redis.call('ZADD', OUTBOX, seconds() * 1000, next_one)
-      ready[#ready + 1] = next_one
+      ready[#ready + 1] = named(next_one)
     end
   end
   return ready

@@ -1,10 +1,10 @@
 -- An agent is about to do operations of a run: may it, and with which outputs of earlier ones?
 -- KEYS: the run's. ARGV: agent, then per operation: operation, a token of this delivery, how many operations it refers
 -- to, and those. With the token '' it is only looked at, and not begun.
--- Returns an answer for each: {'go', attempt, item or '', value, value, …}, one value a reference: {'one', state,
--- output, record} or {'each', state, output, record, state, output, record, …} for a foreach; or {'over', state} when
--- the operation or its run is over; {'early'} when it is not ready: what released it was lost with its node, and comes
--- again; or {'gone'} when there is no such run.
+-- Returns an answer for each: {'go', attempt, attempts before the run was resumed, item or '', value, value, …}, one
+-- value a reference: {'one', state, output, record} or {'each', state, output, record, state, output, record, …} for a
+-- foreach; or {'over', state} when the operation or its run is over; {'early'} when it is not ready: what released it was
+-- lost with its node, and comes again; or {'gone'} when there is no such run.
 -- Run twice with the same tokens: 'go' again, with the same numbers of the attempts.
 --@include run_keys
 local agent = ARGV[1]
@@ -27,11 +27,12 @@ local function values_of(reference)
   return values
 end
 
-local function start(operation, token, first, last)
+local function start(name, token, first, last)
   if not exists then return {'gone'} end
-  if is_over(operation) then
+  local operation = meant(name)
+  if not operation or is_over(operation) then
     write_again()
-    return {'over', redis.call('HGET', STATES, operation)}
+    return {'over', operation and redis.call('HGET', STATES, operation) or 'resumed'}
   end
 
   local earlier = redis.call('HGET', REMAINING, operation .. ':attempt') or '0 '
@@ -59,7 +60,8 @@ local function start(operation, token, first, last)
     tell(operation, 'running', agent)
   end
   local item = string.find(operation, '[', 1, true) and redis.call('HGET', ITEMS, operation) or ''
-  local answer = {'go', attempt, item}
+  local before = tonumber(redis.call('HGET', REMAINING, operation .. ':before') or 0)
+  local answer = {'go', attempt, before, item}
   for i = first, last do answer[#answer + 1] = values_of(ARGV[i]) end
   return answer
 end

@@ -1,0 +1,71 @@
+"""Takes up a run that failed or was cancelled: what is done stays, all else is begun anew.
+
+Done are operations that succeeded, and failures after which the graph goes on (``on_failure: continue``): what depends
+on those has seen them. An operation that is `unknown` may have been done, so it is only begun again when that is asked
+for; otherwise it stays, what needs it stays skipped, and the run ends as failed again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from enum import StrEnum
+
+from omx_tasks.errors import NotFoundError, UsageError
+from omx_tasks.graph.stored import StoredPlan
+from omx_tasks.results import joins
+from omx_tasks.runs.advance import advance
+from omx_tasks.runs.cancel import wait_until_settled
+from omx_tasks.runs.submit import require
+from omx_tasks.store.client import Store
+
+#: Seconds in which agents may end what they still do of a cancelled run; what takes longer does not count any more.
+SETTLE = 5.0
+
+
+class Unknown(StrEnum):
+    """What becomes of operations of which nobody knows whether they were done."""
+
+    KEEP = "keep"
+    RETRY = "retry"
+
+
+def resume(store: Store, run_id: str, unknown: Unknown | str = Unknown.KEEP) -> int:
+    """Take a run up again and return how often that has happened to it now.
+
+    Raises `NotFoundError` where there is no such run, and `UsageError` where there is nothing to take up.
+    """
+    retry = Unknown(unknown) is Unknown.RETRY
+    document = store.run(joins.read_plan(run_id))
+    if document is None:
+        raise _refusal(run_id, "")
+    plan = StoredPlan.parse(document)
+    wait_until_settled(store, run_id, SETTLE)
+    require(store, plan, plan.steps.values())
+    request = joins.resume(run_id, plan, secrets.token_hex(8), retry_unknown=retry)
+    # Before, so that it is looked after should we die; and after, since until then it may be struck off as over.
+    store.run(joins.reopen(run_id, time.time()))
+    verdict, *rest = (word.decode() for word in store.run(request))
+    if verdict != "resumed":
+        raise _refusal(run_id, verdict)
+    store.run(joins.reopen(run_id, time.time()))
+    generation, *ready = rest
+    advance(store, run_id, plan, ready)
+    return int(generation)
+
+
+def _refusal(run_id: str, verdict: str) -> UsageError:
+    match verdict:
+        case "":
+            return NotFoundError(
+                f"there is no run {run_id!r} (any more): `omx runs` lists those there are"
+            )
+        case "nothing":
+            return UsageError(
+                f"nothing of run {run_id} can be resumed: all that is not done is unknown, or needs what is; "
+                "see with `omx status` whether it was done, then `omx resume --unknown retry` does it again"
+            )
+        case "running":
+            return UsageError(f"run {run_id} is running: there is nothing to resume")
+        case _:
+            return UsageError(f"run {run_id} has {verdict}: there is nothing to resume")

@@ -1,0 +1,170 @@
+-- Take up a run that failed or was cancelled: what is not done is to be done, in a new generation of its names.
+-- Done are operations that succeeded, and those that failed where the run goes on after a failure: others have seen
+-- their error. One that is unknown stays so, and what needs it skipped, unless the unknown ones are to be tried again.
+-- Of a foreach the items that are done stay. An operation that was interrupted without an outcome keeps the number of
+-- its attempt: by that its agent knows that it was begun before.
+-- KEYS: the run's. ARGV: a token of this request, 1 to try the unknown ones again, then for each operation: operation,
+-- 1 if its dependents run even when it failed.
+-- Returns {'resumed', generation, name, …} with what is ready; or {reason}: '' when there is no such run, its state when
+-- that is neither failed nor cancelled, or 'nothing' when nothing is left that would be done.
+-- Run twice with one token: the second changes nothing and returns what nobody has begun yet.
+--@include run_keys
+local token, retry = ARGV[1], ARGV[2] == '1'
+
+local function mapping(key)
+  local flat, found = redis.call('HGETALL', key), {}
+  for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
+  return found
+end
+
+local function resumed(ready)
+  local answer = {'resumed', GENERATION}
+  for _, name in ipairs(ready) do answer[#answer + 1] = name end
+  return answer
+end
+
+local state = redis.call('HGET', RUN, 'state')
+if not state then return {''} end
+if redis.call('HGET', RUN, 'resumed_by') == token then
+  write_again()
+  return resumed(still_waiting(redis.call('ZRANGE', OUTBOX, 0, -1)))
+end
+if state ~= 'failed' and state ~= 'cancelled' then return {state} end
+
+local states, successors, items, remaining = mapping(STATES), mapping(SUCCESSORS), mapping(ITEMS), mapping(REMAINING)
+for operation, text in pairs(successors) do successors[operation] = cjson.decode(text) end
+
+local function has_outcome(id)
+  return redis.call('HEXISTS', RECORDS, id) == 1
+end
+
+local function is_to_do(id, goes_on)
+  local state = states[id]
+  if state == 'succeeded' then return false end
+  if state == 'failed' then return not goes_on end
+  if state == 'unknown' then return retry or not has_outcome(id) end
+  return true
+end
+
+-- Of a foreach that was expanded: the items to do, how many were never stored, and what became of the others.
+local function items_of(operation, goes_on)
+  local found = {todo = {}, missing = 0, kept = {}}
+  for index = 0, tonumber(items[operation]) - 1 do
+    local id = operation .. '[' .. index .. ']'
+    if not items[id] then
+      found.missing = found.missing + 1
+    elseif is_to_do(id, goes_on) then
+      found.todo[#found.todo + 1] = id
+    elseif states[id] ~= 'succeeded' then
+      found.kept[states[id]] = (found.kept[states[id]] or 0) + 1
+    end
+  end
+  return found
+end
+
+-- What is to be done, before what cannot be done is taken out of it.
+local order, todo, expanded, blocking, unknown = {}, {}, {}, {}, 0
+for i = 3, #ARGV, 2 do
+  local operation, goes_on = ARGV[i], ARGV[i + 1] == '1'
+  order[#order + 1] = operation
+  if items[operation] and states[operation] ~= 'succeeded' then
+    local found = items_of(operation, goes_on)
+    if #found.todo + found.missing > 0 then todo[operation], expanded[operation] = true, found end
+  elseif not items[operation] and is_to_do(operation, goes_on) then
+    todo[operation] = true
+  end
+  if states[operation] == 'unknown' and not todo[operation] then
+    unknown = unknown + 1
+    if not goes_on then blocking[#blocking + 1] = operation end
+  end
+end
+
+local blocked, head = {}, 1
+while blocking[head] do
+  for _, next_one in ipairs(successors[blocking[head]] or {}) do
+    if todo[next_one] and not blocked[next_one] then
+      blocked[next_one] = true
+      blocking[#blocking + 1] = next_one
+    end
+  end
+  head = head + 1
+end
+
+local waits, open = {}, 0
+for _, operation in ipairs(order) do
+  if todo[operation] then
+    if not blocked[operation] then open = open + 1 end
+    for _, next_one in ipairs(successors[operation] or {}) do waits[next_one] = (waits[next_one] or 0) + 1 end
+  end
+end
+if open == 0 then return {'nothing'} end
+
+for _, key in ipairs(KEYS) do redis.call('PERSIST', key) end
+local ended = redis.call('HMGET', RUN, 'finished', 'idle', 'timeout')
+local idle = seconds() - tonumber(ended[1]) + tonumber(ended[2] or 0)
+GENERATION = tostring(redis.call('HINCRBY', RUN, 'generation', 1))
+redis.call('HSET', RUN, 'state', 'running', 'resumed_by', token, 'resumed', string.format('%.6f', seconds()),
+  'finished', '', 'idle', string.format('%.6f', idle), 'open', open, 'failed', unknown)
+redis.call('HDEL', RUN, 'error', 'deadline')
+if ended[3] then set_deadline(ended[3]) end
+tell('', 'running', GENERATION)
+
+local ready = {}
+local function make_ready(id)
+  redis.call('ZADD', OUTBOX, seconds() * 1000 + #ready / 1000, id)  -- in their order
+  ready[#ready + 1] = named(id)
+end
+
+-- Forget how an operation ended; its attempts go on counting.
+local function begin_anew(id)
+  local state = states[id]
+  if not state then return end
+  if state == 'running' or (state == 'unknown' and not retry and not has_outcome(id)) then
+    redis.call('HDEL', STATES, id)
+    tell(id, 'waiting', '')
+    return
+  end
+  local record = redis.call('HGET', RECORDS, id)
+  local attempts = record and cjson.decode(record).attempts
+    or tonumber(string.match(remaining[id .. ':attempt'] or '0 ', '^%d+')) + tonumber(remaining[id .. ':before'] or 0)
+  redis.call('HSET', REMAINING, id .. ':before', attempts)
+  redis.call('HDEL', REMAINING, id .. ':attempt', id .. ':progress')
+  for _, key in ipairs({STATES, RECORDS, OUTPUTS}) do redis.call('HDEL', key, id) end
+  tell(id, 'waiting', '')
+end
+
+local function take_up_items(operation, found)
+  redis.call('HSET', REMAINING, operation, #found.todo + found.missing)
+  for _, outcome in ipairs({'failed', 'unknown', 'cancelled'}) do
+    redis.call('HDEL', REMAINING, operation .. ':' .. outcome)
+    if found.kept[outcome] then redis.call('HSET', REMAINING, operation .. ':' .. outcome, found.kept[outcome]) end
+  end
+  redis.call('HDEL', RECORDS, operation)
+  if found.missing > 0 then
+    begin_anew(operation)
+    make_ready(operation)
+  else
+    redis.call('HSET', STATES, operation, 'running')
+    tell(operation, 'running', items[operation])
+  end
+  for _, id in ipairs(found.todo) do
+    begin_anew(id)
+    make_ready(id)
+  end
+end
+
+for _, operation in ipairs(order) do
+  if blocked[operation] then
+    if states[operation] ~= 'skipped' then
+      redis.call('HSET', STATES, operation, 'skipped')
+      tell(operation, 'skipped', '')
+    end
+  elseif expanded[operation] then
+    take_up_items(operation, expanded[operation])
+  elseif todo[operation] then
+    begin_anew(operation)
+    local count = waits[operation] or 0
+    if count > 0 then redis.call('HSET', WAITS, operation, count) else make_ready(operation) end
+  end
+end
+return resumed(ready)
