@@ -82,6 +82,11 @@ class Settings(BaseSettings):
     output_limit: int = Field(
         8 * 1024 * 1024, ge=1024, description="Bytes that one operation's output may have"
     )
+    compress_above: int = Field(
+        0,
+        ge=0,
+        description="Bytes above which an operation's output is stored compressed; 0: never",
+    )
     overdue: float = Field(
         15.0, ge=0.1, description="A ready operation not started for so long is published again"
     )

@@ -84,6 +84,7 @@ class Host:
             advance=advance,
             slots=slots,
             turns=Turns(self._wire, servers.servers, self._pool),
+            compress_above=settings.compress_above,
             observe=self._stopwatch.add,
         )
         self._cancellations = Cancellations(self.runner, self._wire, self._courier)

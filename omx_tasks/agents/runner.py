@@ -43,7 +43,7 @@ from omx_tasks.errors import OmxError, OperationError
 from omx_tasks.graph import references
 from omx_tasks.graph.stored import StoredPlan, StoredStep, item_of
 from omx_tasks.mcp.loop import LoopThread
-from omx_tasks.results import joins
+from omx_tasks.results import joins, outputs
 from omx_tasks.results.joins import Beginning, Ending, Outcome, Start
 from omx_tasks.store.scripts import Call
 
@@ -134,6 +134,7 @@ class Runner:
         advance: Advance,
         slots: int,
         turns: Turns | None = None,
+        compress_above: int = 0,
         observe: Observe = lambda *_: None,
     ) -> None:
         self._agent = agent
@@ -142,6 +143,7 @@ class Runner:
         self._caller = caller
         self._advance = advance
         self._observe = observe
+        self._compress_above = compress_above
         self._slots = Slots(slots)
         self._steps = Steps(agent, wire)
         self._handover = Handover(loop)
@@ -340,7 +342,8 @@ class Runner:
             )
             work.call.outcome = replace(outcome, attempts=outcome.attempts + start.before)
             await reporter.finish()
-            return work.call.outcome
+            output = await outputs.packed(str(outcome.output), self._compress_above)
+            return replace(work.call.outcome, output=output)
         finally:
             reporter.close()
 

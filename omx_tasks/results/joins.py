@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from omx_tasks.graph.plan import Plan
 from omx_tasks.graph.stored import StoredPlan
+from omx_tasks.results import outputs
 from omx_tasks.store import keys
 from omx_tasks.store.scripts import Call, script
 
@@ -40,7 +41,7 @@ STILLBORN = 3600
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one operation ended. Times are Unix seconds of the MCP call itself, ``output`` is its value as JSON.
+    """How one operation ended. Times are Unix seconds of the MCP call itself, ``output`` is its value, as it is stored.
 
     ``cold`` is the seconds for which the call waited until its server's session was open.
     ``shared`` says that an equal call of another operation was answered for both.
@@ -52,7 +53,7 @@ class Outcome:
     started: float | None = None
     finished: float | None = None
     error: dict[str, str] | None = None
-    output: str = ""
+    output: str | bytes = ""
     cold: float = 0.0
     shared: bool = False
 
@@ -255,6 +256,6 @@ def _value(parts: Sequence[bytes]) -> Any:
 
 def reference_value(output: bytes | str, record: bytes | str) -> dict[str, Any]:
     """Return what a reference sees of an operation: text, structured, content, error."""
-    value = json.loads(output) if output else {"text": None, "structured": None, "content": []}
+    value = outputs.parsed(output) if output else {"text": None, "structured": None, "content": []}
     value["error"] = json.loads(record)["error"] if record else None
     return dict(value)

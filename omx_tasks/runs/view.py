@@ -10,7 +10,7 @@ from typing import Any
 
 from omx_tasks.errors import NotFoundError
 from omx_tasks.graph.stored import StoredPlan
-from omx_tasks.results import joins
+from omx_tasks.results import joins, outputs
 from omx_tasks.results.joins import OVER
 from omx_tasks.store.client import Store
 
@@ -124,7 +124,7 @@ class _Reader:
 
     def _one(self, name: str) -> OperationView:
         record = json.loads(self.records[name]) if name in self.records else {}
-        output = json.loads(self.outputs[name]) if name in self.outputs else {}
+        output = outputs.parsed(self.outputs[name]) if name in self.outputs else {}
         return OperationView(
             self._state(name),
             **record,

@@ -184,7 +184,7 @@ def test_runs_lists_the_newest_first(system, brief):
     assert system.omx("runs").out.splitlines()[0].split()[:2] == ["run", "state"]
 
 
-@pytest.mark.parametrize("command", ["status", "watch", "result", "cancel"])
+@pytest.mark.parametrize("command", ["status", "watch", "result", "cancel", "resume"])
 def test_a_run_that_is_not_there_is_exit_code_2(system, command):
     answer = system.omx(command, "nothing-1")
     assert (answer.code, answer.out) == (2, "")
