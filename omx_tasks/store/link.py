@@ -40,8 +40,9 @@ Answer = Callable[[Any], None]
 
 _INCOMPLETE = object()
 _CHUNK = 1 << 16
-#: Seconds without a word after which who waits for an answer begins to doubt that one comes.
-DOUBT = 0.5
+#: Seconds without a word after which who waits for an answer begins to doubt that one comes (what a server is asked to
+#: wait for takes less), and between two doubts from then on.
+DOUBT, AGAIN = 1.2, 0.4
 
 
 class LinkError(ConnectionError):
@@ -279,7 +280,9 @@ class Link:
             raise self._broken("no answer in time")
         poller = select.poll()
         poller.register(self.descriptor, select.POLLIN | (select.POLLOUT if self._unsent else 0))
-        if not self._pending_tls() and not poller.poll(min(left, DOUBT) * 1000):
+        if self._pending_tls() or poller.poll(min(left, AGAIN) * 1000):
+            return
+        if time.monotonic() - self.silent_since > DOUBT:
             self.on_silence(self)
 
     def _pending_tls(self) -> bool:

@@ -10,8 +10,10 @@ import pytest
 
 from omx_tasks.broker import queues
 from omx_tasks.broker.queues import Posting
+from omx_tasks.runs import follow
 from omx_tasks.store.address import Node
 from omx_tasks.store.client import Store
+from omx_tasks.store.confirmer import REPLICA_MS
 from omx_tasks.store.link import DOUBT
 from omx_tasks.store.links import Links
 from omx_tasks.store.sender import Sender
@@ -44,12 +46,16 @@ def test_a_hung_node_is_left_as_soon_as_its_slots_are_elsewhere(
     assert patient.command(queue, "ECHO", "here") == b"here"
 
 
+def test_who_has_a_server_wait_for_something_does_not_doubt_it() -> None:
+    assert max(follow.BLOCK, REPLICA_MS / 1000) < DOUBT
+
+
 def test_a_busy_node_is_waited_for_and_its_link_is_kept(patient: Store, queue: str) -> None:
     patient.command(queue, "ECHO", "connected")
     node = patient.topology.owner(slot_of(queue))
     assert node is not None
     (link,) = patient._links[node]
-    assert patient.command(queue, "BLPOP", queue, 3 * DOUBT) is None
+    assert patient.command(queue, "BLPOP", queue, 2 * DOUBT) is None
     assert list(patient._links[node]) == [link]
 
 
