@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,14 @@ PREFIX = "OMX_"
 #: Variables with the prefix that are no settings: the values of a server file's ``${input:ID}``, and the mark
 #: by which a server process names its agent.
 INPUTS, MARK = "OMX_INPUT_", "OMX_AGENT"
+
+
+class Away(StrEnum):
+    """What publishing an event does while the broker is away."""
+
+    BLOCK = "block"
+    SPILL = "spill"
+    REFUSE = "refuse"
 
 
 class Settings(BaseSettings):
@@ -89,6 +98,37 @@ class Settings(BaseSettings):
     )
     overdue: float = Field(
         15.0, ge=0.1, description="A ready operation not started for so long is published again"
+    )
+    handlers: str = Field(
+        "", description="Modules with handlers of events: package.module[,package.module…]"
+    )
+    events_partitions: int = Field(
+        6,
+        ge=1,
+        le=1024,
+        description="Partitions of a cluster's events; the first use decides for good",
+    )
+    events_history: int = Field(
+        10_000, ge=1, description="Events that each log of a partition and priority keeps at least"
+    )
+    events_limit: int = Field(
+        1_000_000, ge=1, description="Events that a log holds at most while handlers are behind"
+    )
+    events_patience: float = Field(
+        3600.0,
+        gt=0,
+        description="Handlers away for longer are passed over where a log is at its limit",
+    )
+    events_buffer: int = Field(
+        10_000, ge=1, description="Published events that a process holds until they are stored"
+    )
+    events_away: Away = Field(
+        Away.BLOCK,
+        description="Publishing while the broker is away: block (when the buffer is full), spill to a file, or refuse",
+    )
+    events_spill: Path | None = Field(
+        None,
+        description="Folder for spilled events; default: spill, where the system keeps its state",
     )
     log_dir: Path | None = Field(
         None, description="Folder for what MCP servers write to standard error"

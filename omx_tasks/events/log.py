@@ -85,10 +85,10 @@ class Group:
     begins: str = "new"
 
 
-def open_log(store: Store, partitions: int) -> int:
+def open_log(store: Store, partitions: int, *, timeout: float | None = None) -> int:
     """Return how many partitions the log has; ``partitions`` when nobody has said so before."""
     call = Call(script("event_open_1"), (keys.event_layout(),), (partitions,), durable=True)
-    return int(store.run(call))
+    return int(store.run(call, timeout=timeout))
 
 
 def partition_of(key: str, partitions: int) -> int:
