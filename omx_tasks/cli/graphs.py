@@ -72,6 +72,8 @@ def plan(graph: str, as_canvas: bool, mermaid: bool, dot: bool, as_json: bool) -
 
     With a system that is up, it is checked against that, and durations are those measured there.
     """
+    if sum((as_canvas, mermaid, dot, as_json)) > 1:
+        raise click.UsageError("give one of --canvas, --mermaid, --dot and --json")
     model = Graph.load(graph)
     compiled = compile_checked(model, _checked_durations(model, graph))
     if as_json:
@@ -106,4 +108,14 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         for name, step in plan.steps.items()
     }
     groups = [{"after": needs, "release": ids} for needs, ids in plan.releases.items()]
-    return {"graph": plan.graph.name, "operations": steps, "groups": groups, "joins": plan.joins}
+    batches = [
+        {"after": needs, "capabilities": capabilities, "operations": ids}
+        for (needs, capabilities), ids in plan.batches.items()
+    ]
+    return {
+        "graph": plan.graph.name,
+        "operations": steps,
+        "groups": groups,
+        "joins": plan.joins,
+        "batches": batches,
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from omx_tasks.graph.plan import Plan, Step
 
 SOURCES = {
@@ -11,6 +13,13 @@ SOURCES = {
     "default": "assumed",
 }
 """How a person is told where a duration comes from."""
+
+SHOWN = 4
+"""Of more names than this in one cell, only so many are shown."""
+
+WHY_BATCHED = (
+    "Published, claimed and acked together: ready at the same moment, for the same agents."
+)
 
 _HEADINGS = ("id", "calls", "needs", "lasts", "rank", "released with")
 
@@ -48,21 +57,41 @@ def dot(plan: Plan) -> str:
 
 
 def text(plan: Plan) -> str:
-    """Return a table, one operation a line; its rank is the longest path that begins with it."""
-    rows = [_HEADINGS, *(_row(plan, name) for name in plan.steps)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    """Return a table, one operation a line, and one of what is grouped and why.
+
+    An operation's rank is the longest path that begins with it.
+    """
+    parts = [_table([_HEADINGS, *(_row(plan, name) for name in plan.steps)])]
+    if batches := [*_batches(plan)]:
+        parts += ["", WHY_BATCHED, _table(batches)]
+    return "\n".join(parts)
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
 
 
+def _batches(plan: Plan) -> Iterator[tuple[str, ...]]:
+    """Yield a line for each group of one queue, and for the items of each foreach."""
+    for (needs, capabilities), names in plan.batches.items():
+        when = f"after {_listed(needs)}" if needs else "at the start"
+        yield when, "+".join(capabilities), f"{len(names):,}", _listed(names)
+    for name, step in plan.steps.items():
+        if step.operation.foreach:
+            yield f"in {name}", "+".join(step.capabilities), "n", "its items, once they are known"
+
+
 def _row(plan: Plan, name: str) -> tuple[str, ...]:
     step = plan.steps[name]
-    together = [other for other in plan.releases[step.needs] if other != name]
+    released = plan.releases[step.needs]
+    first = [other for other in released[: SHOWN + 1] if other != name]
     lasts = f"{step.seconds:.2f} s ({SOURCES[step.source]})"
     rank = f"{step.rank:.2f} s"
-    return name, _call(step), _listed(step.needs), lasts, rank, _listed(together)
+    return name, _call(step), _listed(step.needs), lasts, rank, _listed(first, len(released) - 1)
 
 
 def _call(step: Step) -> str:
@@ -72,10 +101,10 @@ def _call(step: Step) -> str:
     )
 
 
-def _listed(names: tuple[str, ...] | list[str]) -> str:
-    """Return the names, the first few where there are many."""
-    shown = ", ".join(names[:4])
-    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown or "-"
+def _listed(names: tuple[str, ...] | list[str], count: int | None = None) -> str:
+    """Return the names, the first few where there are many; ``count`` is how many, where more are meant."""
+    shown, more = ", ".join(names[:SHOWN]), (count or len(names)) - SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown or "-"
 
 
 def _escaped(value: str) -> str:

@@ -61,6 +61,18 @@ class Plan:
         return {needs: tuple(names) for needs, names in together.items()}
 
     @cached_property
+    def batches(self) -> dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[str, ...]]:
+        """What is published into one queue at once, by needs and capabilities, where it is several.
+
+        An agent claims, begins and acks of these together what it has slots for; each starts, fails
+        and releases its successors by itself.
+        """
+        together: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+        for name, step in self.steps.items():
+            together.setdefault((step.needs, step.capabilities), []).append(name)
+        return {key: tuple(names) for key, names in together.items() if len(names) > 1}
+
+    @cached_property
     def servers(self) -> dict[str, float]:
         """Each server with the earliest second, from the start, at which it can be needed."""
         finish: dict[str, float] = {}

@@ -166,10 +166,14 @@ def test_check_and_plan_tell_what_a_graph_comes_to(system):
     }
     assert "2 operations on notes, nothing wrong" in system.omx("check", graph).out
     planned = system.omx("plan", graph, "--json").json
-    assert planned.keys() == {"graph", "operations", "groups", "joins"}
+    assert planned.keys() == {"graph", "operations", "groups", "joins", "batches"}
     assert planned["operations"]["each"]["needs"] == ["list"]
     assert system.omx("plan", graph).out.splitlines()[1].startswith("list")
+    assert "in each  server:notes" in system.omx("plan", graph).out
     assert system.omx("plan", graph, "--canvas").out.startswith("group(list)")
+    both = system.omx("plan", graph, "--dot", "--mermaid")
+    assert (both.code, both.out) == (2, "")
+    assert "give one of --canvas, --mermaid, --dot and --json" in both.err
 
 
 def test_agents_json_has_what_each_offers(system):

@@ -1,4 +1,4 @@
-from omx_tasks.graph.draw import dot, mermaid, text
+from omx_tasks.graph.draw import WHY_BATCHED, dot, mermaid, text
 from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.graph.plan import compile_plan
 
@@ -22,7 +22,29 @@ def test_the_table_shows_what_each_operation_calls_needs_and_is_released_with():
         "now   time tool now              list       1.00 s (assumed)  2.00 s  each",
         "each  notes prompt sum for each  list       1.00 s (assumed)  2.00 s  now",
         'end   notes resource n://"<&>"   now, each  1.00 s (assumed)  1.00 s  -',
+        "",
+        WHY_BATCHED,
+        "in each  server:notes  n  its items, once they are known",
     ]
+
+
+def test_the_table_says_what_is_grouped_and_why():
+    operations = [
+        Operation(id="a", server="s", tool="t"),
+        Operation(id="b", server="s", tool="u", requires=["gpu"]),
+        Operation(id="c", server="s", tool="v"),
+        *(Operation(id=f"d{n}", server="s", tool="t", needs=["a"]) for n in range(6)),
+        Operation(id="e", server="z", tool="t", needs=["a"]),
+    ]
+    plan = compile_plan(Graph(name="x", operations=operations))
+    assert text(plan).partition(WHY_BATCHED)[2].splitlines()[1:] == [
+        "at the start  server:s  2  a, c",
+        "after a       server:s  6  d0, d1, d2, d3 and 2 more",
+    ]
+    chain = [
+        Operation(id=n, server="s", tool="t", needs=list(m)) for n, m in (("a", ""), ("b", "a"))
+    ]
+    assert WHY_BATCHED not in text(compile_plan(Graph(name="x", operations=chain)))
 
 
 def test_many_names_are_shortened_in_the_table():
