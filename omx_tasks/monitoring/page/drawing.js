@@ -15,7 +15,7 @@ function draw() {
   pen.clearRect(0, 0, width, height);
   pen.font = (rowHeight < 13 ? 10 : 12) + "px system-ui, sans-serif";
   pen.textBaseline = "middle";
-  const step = niceStep((view.to - view.from) / Math.max(2, (width - gutter) / 110));
+  const step = niceStep((view.to - view.from) / Math.max(2, (width - gutter) / (width < SMALL ? 60 : 110)));
   if (!view.bySlot) drawStripes();
   drawGrid(step);
   const first = Math.max(0, Math.floor(chart.scrollTop / rowHeight));
@@ -140,8 +140,9 @@ function drawLoad() {
   pen.font = "12px system-ui, sans-serif";
   pen.fillStyle = colors.soft;
   pen.textAlign = "left";
-  pen.fillText(shortened("slots, up to " + Math.round(most) + " of " + data.slots, gutter - 12), 8, AXIS + half / 2);
-  pen.fillText(shortened("waiting, up to " + Math.round(longest), gutter - 12), 8, AXIS + LOAD - 6 - half / 2);
+  const upTo = width < SMALL ? "" : "up to ", slots = Math.round(most) + " of " + data.slots + " slots";
+  pen.fillText(shortened(upTo + slots, gutter - 12), 8, AXIS + half / 2);
+  pen.fillText(shortened(upTo + Math.round(longest) + " waiting", gutter - 12), 8, AXIS + LOAD - 6 - half / 2);
   pen.fillStyle = colors.line;
   pen.fillRect(0, AXIS + LOAD - 3, width, 1);
 }

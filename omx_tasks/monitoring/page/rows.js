@@ -23,7 +23,7 @@ const critical = data.critical.map((index) => spans[index]);
 const element = (id) => document.getElementById(id);
 const chart = element("chart"), spacer = element("spacer"), canvas = element("canvas"), tip = element("tip");
 const pen = canvas.getContext("2d");
-const AXIS = 26, LOAD = 62, GAP = 8, FOOT = 20, FEW = 120, NARROW = 150;
+const AXIS = 26, LOAD = 62, GAP = 8, FOOT = 20, FEW = 120, SMALL = 480;
 
 const view = {bySlot: spans.length > FEW, only: false, word: "", from: 0, to: data.seconds || 1, selected: null, drag: null};
 let rows = [], places = new Map(), colors = {}, gutter = 200, rowHeight = 18, width = 0, height = 0;
@@ -58,7 +58,7 @@ function fit() {
   pen.font = "12px system-ui, sans-serif";
   const widest = rows.reduce((most, row) => Math.max(most, Math.min(34, row.label.length)), 8);
   width = chart.clientWidth;
-  gutter = Math.round(Math.max(NARROW, Math.min(width * 0.3, 16 + 6.6 * widest + (view.bySlot ? 18 : 0))));
+  gutter = Math.round(Math.max(width < SMALL ? 100 : 150, Math.min(width * 0.3, 16 + 6.6 * widest + (view.bySlot ? 18 : 0))));
   const whole = AXIS + LOAD + rows.length * rowHeight + FOOT;
   spacer.style.height = whole + "px";
   height = Math.min(whole, chart.clientHeight);
