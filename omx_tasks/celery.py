@@ -32,7 +32,7 @@ from omx_tasks.mcp.config import ServerFile
 from omx_tasks.priorities import Priority
 from omx_tasks.results.backend import Backend
 from omx_tasks.runs.advance import finish_and_advance, plans
-from omx_tasks.runs.dispatch import message_of, publish_ready
+from omx_tasks.runs.dispatch import publish_ready
 from omx_tasks.store.client import Store
 from omx_tasks.store.in_use import broker_url, make_store
 
@@ -115,7 +115,6 @@ def make_host(node: str, slots: int) -> Host:
         servers=server_file(),
         settings=settings.current(),
         advance=publish_ready,
-        message_of=message_of,
         environ=os.environ,
     )
 

@@ -19,7 +19,6 @@ from omx_tasks.agents.cancellations import Cancellations
 from omx_tasks.agents.capabilities import Capabilities
 from omx_tasks.agents.heartbeat import Heartbeat
 from omx_tasks.agents.liveness import Liveness
-from omx_tasks.agents.onward import MessageOf
 from omx_tasks.agents.runner import Advance, Runner
 from omx_tasks.agents.stopwatch import Stopwatch
 from omx_tasks.agents.turns import Turns
@@ -53,11 +52,9 @@ class Host:
         servers: ServerFile,
         settings: Settings,
         advance: Advance,
-        message_of: MessageOf,
         environ: Mapping[str, str],
     ) -> None:
         self.name = name
-        self.message_of = message_of
         self.loop = LoopThread()
         self.capabilities = Capabilities(servers.servers)
         self._store = store

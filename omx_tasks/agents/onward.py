@@ -1,79 +1,86 @@
-"""Goes on with a successor on the agent that made it ready: no bell, no other agent, no wait for a claim.
+"""Goes on with a successor on the agent that made it ready: no message, no bell, no other agent, no wait for a claim.
 
 ::
 
-    an operation ended ──► one of those that became ready may stay?
-                             ├─► its message is stored and leased to this agent, in one script ─► ours? ──┐
-                             └─► it is begun here ─► its references are read ─────────────────────────────┴─► called
-                                                                        somebody has it already: his matter ┴► dropped
+    an operation ended ──► finish: its outcome is stored; the successor that may stay, if it is ready now, is begun
+                              ├─begun──► called here, under the message of the one before ──► ended ──► finish …
+                              └─not ready, or none may stay ──► what became ready is published
 
-Both go at the same time, and nothing is called before the message is ours.
+The one that may stay is the one with the longest remaining path, if this agent consumes its queue and has a slot that
+nobody waits for. A chain of such operations has one message, which is acknowledged when the last of them is over and
+all outcomes are confirmed. When the agent dies, that message comes back, and whoever gets it publishes what it stood
+for. To operators each operation is a task of its own.
 
-The one that stays is the one with the longest remaining path, if this agent consumes its queue and has a slot that
-nobody waits for. It has a message, a lease, an ack and events of its own like any other: when this agent dies, it comes
-back to its queue.
+A call that may not be made twice waits until the outcome before it is confirmed; should that have been lost and then
+released another agent's operation instead, it is not made here.
 """
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from omx_tasks.broker import queues
-from omx_tasks.broker.poller import readable
-from omx_tasks.broker.queues import Delivery, Held, Posting
+from celery.worker import state
+
 from omx_tasks.broker.routing import queue_of
+from omx_tasks.errors import OmxError
+from omx_tasks.graph.marker import task_id
 from omx_tasks.graph.stored import StoredPlan
-from omx_tasks.store.scripts import Call
+from omx_tasks.results.joins import Following, Start
 
-#: Makes an operation's message: run id, plan, operation; returns the partition of its queue, and it.
-MessageOf = Callable[[str, StoredPlan, str], tuple[str, Posting]]
-#: Begins the operation of a message that is about to be this agent's; the future says whether it is.
-Take = Callable[[Any, asyncio.Future[bool]], object]
-#: Begins an operation; the future says whether its message is this agent's.
-Begin = Callable[[asyncio.Future[bool]], None]
+if TYPE_CHECKING:
+    import asyncio
+
+#: Values that one which stays may refer to: a large join is seldom ready, and each of its parts would name all of them.
+MOST_REFERENCES = 16
+
+
+class Over(NamedTuple):
+    """How the one before ended: why it could not be stored, and whether what goes on from it is still this agent's."""
+
+    error: OmxError | None
+    held: bool
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An operation that was begun where the one before it ended."""
+
+    run_id: str
+    plan: StoredPlan
+    following: Following
+    start: Start
+    #: Told when the one before is over.
+    before: asyncio.Future[Over]
+    #: Whether it has a slot.
+    placed: bool
 
 
 class Onward(Protocol):
-    """What the runner asks when operations became ready."""
+    """What the runner asks when an operation ends."""
 
-    def choose(self, plan: StoredPlan, ready: Sequence[str]) -> str | None:
-        """Return the one that may go on here."""
+    def may_stay(self, run_id: str, plan: StoredPlan, operation: str) -> bool:
+        """Whether a successor may go on here."""
 
-    def keep(self, run_id: str, plan: StoredPlan, operation: str) -> tuple[Call, Begin]:
-        """Return the call that publishes it for this agent, and what begins it."""
+    def go_on(self, begun: Begun) -> None:
+        """Run it under the message of the one before."""
 
 
-class OnChannel:
-    """Keeps messages on a consumer's channel."""
+class OnRequest:
+    """Goes on under the message of one request."""
 
-    def __init__(self, consumer: Any, message_of: MessageOf, take: Take) -> None:
+    def __init__(self, consumer: Any, go_on: Callable[[Begun], None]) -> None:
         self._consumer = consumer
-        self._message_of = message_of
-        self._take = take
+        self.go_on = go_on
 
     def __repr__(self) -> str:
-        return f"<OnChannel {self._consumer!r}>"
+        return f"<OnRequest {self._consumer!r}>"
 
-    def choose(self, plan: StoredPlan, ready: Sequence[str]) -> str | None:
-        """Return the operation with the longest remaining path, if this agent consumes its queue."""
-        first = max(ready, key=lambda operation: plan.step(operation).rank)
-        queue = queue_of(plan.step(first).capabilities)
-        consumes = self._consumer.task_consumer.consuming_from(queue)
-        return first if consumes else None
-
-    def keep(self, run_id: str, plan: StoredPlan, operation: str) -> tuple[Call, Begin]:
-        """Return the call that publishes it for this agent, and what begins it."""
-        queue, posting = self._message_of(run_id, plan, operation)
-        token, channel = secrets.token_hex(16), self._consumer.task_consumer.channel
-
-        def begin(kept: asyncio.Future[bool]) -> None:
-            body = posting.body if isinstance(posting.body, bytes) else posting.body.encode()
-            channel.qos.hold(queue, Held(posting.id, token))
-            message = channel.message_to_python(readable(Delivery(posting.id, 1, body)))
-            channel.qos.append(message, message.delivery_tag)
-            self._take(message, kept)
-
-        return queues.keep(queue, posting, token, lease=channel.lease), begin
+    def may_stay(self, run_id: str, plan: StoredPlan, operation: str) -> bool:
+        """Whether this agent consumes its queue, and it was not revoked."""
+        step = plan.step(operation)
+        if len(step.needed(operation)) > MOST_REFERENCES:
+            return False
+        consumes = self._consumer.task_consumer.consuming_from(queue_of(step.capabilities))
+        return consumes and task_id(run_id, operation) not in state.revoked

@@ -9,15 +9,23 @@ from omx_tasks.agents.runner import Work
 
 
 class OperationRequest:
-    """Stands for one message of an operation: what ``inspect active``, revoke and the counts need of it."""
+    """Stands for one operation: what ``inspect active``, revoke and the counts need of it."""
 
-    __slots__ = ("__weakref__", "acknowledged", "id", "message", "task", "time_start", "work")
+    __slots__ = (
+        "__weakref__", "acknowledged", "args", "following", "id", "kwargs", "message", "task",
+        "time_start", "work",
+    )  # fmt: skip
 
     name = type = "omx.operation"
 
-    def __init__(self, task_id: str, message: Any, task: Any) -> None:
+    def __init__(self, task_id: str, message: Any, task: Any, args: str, kwargs: str) -> None:
         self.id = task_id
+        #: The message that stands for it; of those that follow each other without one, the first one's.
         self.message = message
+        #: What has taken the message over.
+        self.following: OperationRequest | None = None
+        self.args = args
+        self.kwargs = kwargs
         self.task = task
         self.acknowledged = False
         self.time_start: float | None = None
@@ -33,12 +41,11 @@ class OperationRequest:
 
     def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: ARG002 - as Celery calls it
         """Return what ``inspect active`` shows."""
-        headers = self.message.headers
         return {
             "id": self.id,
             "name": self.name,
-            "args": headers.get("argsrepr"),
-            "kwargs": headers.get("kwargsrepr"),
+            "args": self.args,
+            "kwargs": self.kwargs,
             "type": self.name,
             "hostname": self.message.headers.get("origin"),
             "time_start": self.time_start,

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import secrets
 import threading
@@ -31,7 +32,7 @@ from typing import Any
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.cutoff import ByRun, CallMade, cut_off
 from omx_tasks.agents.handover import Handover
-from omx_tasks.agents.onward import Begin, Onward
+from omx_tasks.agents.onward import Begun, Onward, Over
 from omx_tasks.agents.plans import Plans
 from omx_tasks.agents.progress import Reporter
 from omx_tasks.agents.settling import Settling
@@ -41,10 +42,10 @@ from omx_tasks.agents.turns import Place, Turns, WaitsError
 from omx_tasks.agents.wire import Wire
 from omx_tasks.errors import OmxError, OperationError
 from omx_tasks.graph import references
-from omx_tasks.graph.stored import StoredPlan, StoredStep, item_of
+from omx_tasks.graph.stored import StoredPlan, StoredStep, item_of, of_generation
 from omx_tasks.mcp.loop import LoopThread
 from omx_tasks.results import joins, outputs
-from omx_tasks.results.joins import Beginning, Ending, Outcome, Start
+from omx_tasks.results.joins import Beginning, Ending, Following, Outcome, Start
 from omx_tasks.store.scripts import Call
 
 #: Makes the calls that publish operations which became ready: run id, plan, ids.
@@ -62,9 +63,6 @@ MOST_ITEMS = 100_000
 #: Told of each outcome as it is written: plan, step, operation, outcome.
 Observe = Callable[[StoredPlan, StoredStep, str, Outcome], None]
 
-#: A call that publishes, and what begins the operation here, if it stays.
-_Publication = tuple[Call, Begin | None]
-
 logger = logging.getLogger(__name__)
 
 
@@ -72,18 +70,29 @@ class EarlyError(OmxError):
     """It is not this operation's turn yet: its message must come back later."""
 
 
+class _Stay:
+    """What may go on where an operation ends: whether it has a slot, and is this agent's by the last answer."""
+
+    __slots__ = ("following", "held", "placed")
+
+    def __init__(self, following: Following) -> None:
+        self.following = following
+        self.placed = True
+        self.held = False
+
+
 class Work:
-    """One delivered operation, from the moment it is taken until ``done`` is told."""
+    """One operation, from the moment it is taken until ``done`` is told."""
 
     __slots__ = (
-        "__weakref__", "_done", "_ended", "_runner", "call", "cancelled", "kept", "limit", "onward", "operation",
-        "passing", "plan", "revoked", "run_id", "task", "token", "turn",
+        "__weakref__", "_done", "_ended", "_runner", "after", "begun", "call", "cancelled", "limit", "onward",
+        "operation", "passing", "placed", "plan", "revoked", "run_id", "stay", "task", "token", "turn",
     )  # fmt: skip
 
     def __init__(self, runner: Runner, run_id: str, operation: str, done: Done) -> None:
         self.run_id = run_id
         self.operation = operation
-        self.token = secrets.token_hex(16)
+        self.token = runner.new_token()
         self.plan: StoredPlan | None = None
         self.task: asyncio.Task[None] | None = None
         self.revoked = False
@@ -91,7 +100,13 @@ class Work:
         self.call = CallMade()
         self.limit: float | None = None
         self.onward: Onward | None = None
-        self.kept: asyncio.Future[bool] | None = None
+        #: How it was begun, if that happened where the one before it ended.
+        self.begun: Begun | None = None
+        #: What was begun where it ended, and who is told when it is over.
+        self.stay: _Stay | None = None
+        self.after: asyncio.Future[Over] | None = None
+        #: Whether it has a slot.
+        self.placed = False
         self.turn: Place | None = None
         self.passing: asyncio.Future[OmxError | None] | None = None
         self._runner = runner
@@ -138,6 +153,9 @@ class Runner:
         observe: Observe = lambda *_: None,
     ) -> None:
         self._agent = agent
+        #: What tells this runner's attempts from all others': randomness is asked once, since each time costs a call.
+        self._mark = secrets.token_hex(16)
+        self._numbers = itertools.count()
         self._turns = turns
         self._wire = wire
         self._caller = caller
@@ -158,6 +176,10 @@ class Runner:
     def __repr__(self) -> str:
         return f"<Runner {self._agent} under_way={len(self._under_way)} done={self.done}>"
 
+    def new_token(self) -> str:
+        """Return what names one attempt."""
+        return f"{self._mark}{next(self._numbers)}"
+
     # --- from any thread ----------------------------------------------------------------------------
 
     def submit(
@@ -169,20 +191,20 @@ class Runner:
         revoked: bool = False,
         limit: float | None = None,
         onward: Onward | None = None,
-        kept: asyncio.Future[bool] | None = None,
+        begun: Begun | None = None,
     ) -> Work:
         """Run an operation; ``done`` is told once, on the loop, when all is stored.
 
         One that was revoked is not begun, but cancelled. ``limit`` is how many seconds its call may take at most.
-        One of its successors may go ``onward`` here. ``kept`` comes with one that did (on the loop): it is not called
-        before that says that its message is ours.
+        One of its successors may go ``onward`` here: it comes with what was ``begun``, on the loop.
         """
         work = Work(self, run_id, operation, done)
-        work.revoked, work.limit, work.onward, work.kept = revoked, limit, onward, kept
+        work.revoked, work.limit, work.onward, work.begun = revoked, limit, onward, begun
         with self._idle:
             self._under_way.add(work)
             self._by_run.add(work)
-        if kept is not None:
+        if begun is not None:
+            work.plan, work.placed = begun.plan, begun.placed
             self._begin(work)
             return work
         try:
@@ -276,6 +298,14 @@ class Runner:
         except Exception as error:  # a fault of ours must not keep the message for ever
             logger.exception("%r met an internal error", work)
             self._end_later(work, OmxError(f"internal error: {error}"))
+        finally:
+            self._leave(work)
+
+    def _leave(self, work: Work) -> None:
+        """Give the slot back, if it has one."""
+        if work.placed:
+            work.placed = False
+            self._slots.give_back()
 
     def _end_later(self, work: Work, error: OmxError) -> None:
         """Give a message back after a moment: what failed would fail again."""
@@ -288,12 +318,13 @@ class Runner:
         return cut_off(work, step, self._agent, harmless=self._caller.is_harmless(step))
 
     async def _carry_out(self, work: Work) -> None:
-        work.plan = await self._plans.get(work.run_id)
+        work.plan = work.plan or await self._plans.get(work.run_id)
         if work.plan is None or work.step is None:
             logger.warning("%r is dropped: there is no such run or operation (any more)", work)
             self._end(work, None, None)
             return
-        work.turn = self._place(work.run_id, work.plan, work.operation)
+        if work.begun is None:  # what takes turns does not go on
+            work.turn = self._place(work.run_id, work.plan, work.operation)
         outcome = self._cut_off(work) if work.revoked else await self._outcome(work)
         if outcome is None:
             self._end(work, None, None)
@@ -302,29 +333,34 @@ class Runner:
 
     async def _outcome(self, work: Work) -> Outcome | None:
         # The slot comes before `start`: what only waits for one can go back as if untouched.
-        async with self._slots:
-            self.busy += 1
-            try:
-                return await self._attempt(work)
-            except OperationError as error:
-                return Outcome("failed", 1, self._agent, error=error.as_json())
-            except OmxError:
-                raise
-            except Exception as error:  # a fault of ours ends this operation, not the run
-                logger.exception("%r met an internal error", work)
-                reason = f"internal error of the agent: {type(error).__name__}: {error}"
-                failure = OperationError("internal", reason).as_json()
-                return Outcome("failed", 1, self._agent, error=failure)
-            finally:
-                self.busy -= 1
+        if not work.placed:
+            await self._slots.wait()
+            work.placed = True
+        self.busy += 1
+        try:
+            return await self._attempt(work)
+        except OperationError as error:
+            return Outcome("failed", 1, self._agent, error=error.as_json())
+        except OmxError:
+            raise
+        except Exception as error:  # a fault of ours ends this operation, not the run
+            logger.exception("%r met an internal error", work)
+            reason = f"internal error of the agent: {type(error).__name__}: {error}"
+            failure = OperationError("internal", reason).as_json()
+            return Outcome("failed", 1, self._agent, error=failure)
+        finally:
+            self.busy -= 1
+            self._leave(work)
 
     async def _attempt(self, work: Work) -> Outcome | None:
         plan, step = _known(work)
         run_id, operation = work.run_id, work.operation
         if not await self._take_turn(work):
             return None
-        start = await self._started(work, work.token, confirmed=not self._caller.is_harmless(step))
-        if start.verdict != "go" or (work.kept is not None and not await work.kept):
+        start = await self._begun(work, confirmed=not self._caller.is_harmless(step))
+        if start.carried is not None:
+            await self._set_free(work, plan, start.carried)
+        if start.verdict != "go":
             return None
         work.call.attempts = start.before + start.attempt
         scope = _scope(plan, operation, start)
@@ -390,6 +426,17 @@ class Runner:
             publications += map(self._ask, calls)
         await asyncio.gather(*publications)
 
+    async def _begun(self, work: Work, *, confirmed: bool) -> Start:
+        """Say that an operation begins, or learn how that was said where the one before it ended."""
+        if work.begun is None:
+            return await self._started(work, work.token, confirmed=confirmed)
+        return await _held(work.begun) if confirmed else work.begun.start
+
+    async def _set_free(self, work: Work, plan: StoredPlan, carried: str) -> None:
+        """Give the operation that a message stood for one of its own: whoever did it is gone."""
+        await self._started(work, work.token, confirmed=True)
+        await asyncio.gather(*map(self._ask, self._advance(work.run_id, plan, [carried])))
+
     async def _started(self, work: Work, token: str, *, confirmed: bool = False) -> Start:
         """Say that an operation begins, or without a token only look at it."""
         _, step = _known(work)
@@ -409,62 +456,79 @@ class Runner:
         return future
 
     def _settle(self, work: Work, outcome: Outcome) -> None:
-        """Finish, publish what became ready, then say done."""
+        """Finish, publish what became ready or go on with it, then say done."""
         plan, step = _known(work)
         self._observe(plan, step, work.operation, outcome)
         self._pass_turn(work)
         settling = Settling(
-            partial(self._publish, work, plan), lambda error: self._end(work, outcome, error)
+            partial(self._publish, work.run_id, plan), lambda error: self._end(work, outcome, error)
         )
-        ending = Ending(work.operation, outcome, step.goes_on)
+        following = self._following(work, plan, step, outcome)
+        if following is not None:
+            settling.may_go_on(following, partial(self._go_on, work, plan, _Stay(following)))
+        ending = Ending(work.operation, outcome, step.goes_on, following)
         self._steps.finish(work.run_id, ending, settling.confirmed, settling.stored)
 
     def _publish(
         self,
-        work: Work,
+        run_id: str,
         plan: StoredPlan,
         ready: Sequence[str],
         published: Callable[[Any], None],
     ) -> int:
-        """Publish operations that became ready; one of them may go on here."""
+        calls = self._advance(run_id, plan, ready)
+        for call in calls:
+            self._wire.send(call, published)
+        return len(calls)
 
-        def answered(kept: asyncio.Future[bool] | None, reply: Any) -> None:
-            if kept is not None:
-                _resolve(kept, reply if isinstance(reply, OmxError) else reply == 1)
-            published(reply)
+    def _following(
+        self, work: Work, plan: StoredPlan, step: StoredStep, outcome: Outcome
+    ) -> Following | None:
+        """Choose the successor that may go on here, and take a slot for it."""
+        if step.onward is None or work.onward is None or self._draining:
+            return None
+        if outcome.state != "succeeded" and not step.goes_on:
+            return None
+        operation = of_generation(step.onward, work.operation)
+        if self._place(work.run_id, plan, operation) is not None:
+            return None  # it may have to wait, and is not begun before it has its turn
+        if not (work.onward.may_stay(work.run_id, plan, operation) and self._slots.take()):
+            return None
+        carrier = work.operation if work.begun is None else work.begun.following.carrier
+        references = plan.step(operation).needed(operation)
+        return Following(operation, self.new_token(), carrier, references)
 
-        publications = self._follow(work, plan, ready)
-        for call, begin in publications:
-            kept = None if begin is None else asyncio.get_running_loop().create_future()
-            self._wire.send(call, partial(answered, kept))
-            if begin is not None and kept is not None:
-                begin(kept)
-        return len(publications)
-
-    def _follow(self, work: Work, plan: StoredPlan, ready: Sequence[str]) -> list[_Publication]:
-        """Say what publishes the operations that became ready; one of them may go on here."""
-        stays = None
-        if work.onward is not None and self._slots.free and not self._draining:
-            stays = work.onward.choose(plan, ready)
-        if stays is not None and self._place(work.run_id, plan, stays) is not None:
-            stays = None  # it may have to wait, and is not begun before it has its turn
-        leave = [name for name in ready if name != stays]
-        calls = self._advance(work.run_id, plan, leave) if leave else []
-        publications: list[_Publication] = [(call, None) for call in calls]
-        if stays is not None and work.onward is not None:
-            publications.append(work.onward.keep(work.run_id, plan, stays))
-        return publications
+    def _go_on(self, work: Work, plan: StoredPlan, stay: _Stay, start: Start | None) -> None:
+        """Run what was begun where an operation ended; what was taken for it is free if that was nothing."""
+        stay.held = start is not None
+        if work.after is not None:  # it runs already
+            return
+        if start is None or work.onward is None:
+            if stay.placed:
+                self._slots.give_back()
+            stay.placed = False
+            return
+        work.after, work.stay = asyncio.get_running_loop().create_future(), stay
+        work.onward.go_on(Begun(work.run_id, plan, stay.following, start, work.after, stay.placed))
 
     def _end(self, work: Work, outcome: Outcome | None, error: OmxError | None) -> None:
+        """Say done: after the one before it, with whose error its message goes back, too."""
         if error is None:
             self._pass_turn(work)
         passing, work.passing = work.passing, None
         if passing is not None and error is None:
             passing.add_done_callback(lambda over: self._end(work, outcome, over.result()))
             return
+        before = None if work.begun is None else work.begun.before
+        if before is not None and not before.done():
+            before.add_done_callback(lambda _: self._end(work, outcome, error))
+            return
+        error = error or (before.result().error if before is not None else None)
         try:
             work.end(outcome, error)
         finally:
+            if work.after is not None and work.stay is not None:
+                work.after.set_result(Over(error, work.stay.held))
             with self._idle:
                 if work in self._under_way:
                     self._under_way.remove(work)
@@ -478,6 +542,15 @@ def _known(work: Work) -> tuple[StoredPlan, StoredStep]:
     assert work.plan is not None
     assert work.step is not None
     return work.plan, work.step
+
+
+async def _held(begun: Begun) -> Start:
+    """Return how an operation was begun, as soon as that is confirmed; raises the error for which it is not."""
+    await asyncio.wait((begun.before,))  # which would be cancelled with who awaits it
+    error, held = begun.before.result()
+    if error is not None:
+        raise OmxError(f"what came before could not be stored: {error}") from error
+    return begun.start if held else Start("over")
 
 
 def _limited(step: StoredStep, limit: float | None) -> StoredStep:

@@ -6,8 +6,8 @@
        └──confirmed──► what the answer names now and did not before is published ─┴──► over
 
 Nobody waits for a replica on this way but the message of the operation itself, which is acknowledged when it is over:
-a successor may be on its way, or called, while its release is not confirmed yet. Should the release be lost with its
-node, it is made again from here; and whoever got the successor's message meanwhile was told that he is early.
+a successor may be on its way, or be called here, while its release is not confirmed yet. Should the release be lost
+with its node, it is made again from here; and whoever got the successor's message meanwhile was told that he is early.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from omx_tasks.errors import OmxError
+from omx_tasks.results import joins
+from omx_tasks.results.joins import Following, Start
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,8 @@ class Settling:
     """One operation's end. ``over`` is told once: with the first error, if there was one. Lives on one loop."""
 
     def __init__(self, publish: Publish, over: Callable[[OmxError | None], None]) -> None:
+        self._following: Following | None = None
+        self._go_on: Callable[[Start | None], None] = lambda _: None
         self._publish = publish
         self._over = over
         self._published: set[str] = set()
@@ -38,21 +42,28 @@ class Settling:
     def __repr__(self) -> str:
         return f"<Settling open={self._open}>"
 
-    def stored(self, ready: Sequence[bytes]) -> None:
-        """Publish what became ready."""
-        names = [name for name in (word.decode() for word in ready) if name not in self._published]
-        if not names:
-            return
-        self._published.update(names)
+    def may_go_on(self, following: Following, go_on: Callable[[Start | None], None]) -> None:
+        """Have ``go_on`` told by each answer how ``following`` was begun, or None where it was not."""
+        self._following, self._go_on = following, go_on
+
+    def stored(self, answer: Any) -> None:
+        """Go on with what follows, and publish what else became ready."""
         try:
-            self._open += self._publish(names, self._answered)
+            ready, begun = joins.finished(answer, self._following)
+            self._go_on(begun)
+            names = [name for name in ready if name not in self._published]
+            if names:
+                self._published.update(names)
+                self._open += self._publish(names, self._answered)
         except Exception as error:  # a fault of ours must not keep the message for ever
             logger.exception("what became ready could not be published")
             self._error = OmxError(f"internal error: {error}")
 
     def confirmed(self, answer: Any) -> None:
         """Take the answer to `finish`, or the `OmxError` that came for it."""
-        if not isinstance(answer, OmxError):
+        if isinstance(answer, OmxError):
+            self._go_on(None)
+        else:
             self.stored(answer)
         self._answered(answer)
 

@@ -7,7 +7,7 @@ from collections import deque
 
 
 class Slots:
-    """``async with slots: …`` waits for a place; first come, first served. Lives on one loop."""
+    """`wait` for a place, or `take` one at once; first come, first served. Lives on one loop."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -17,20 +17,21 @@ class Slots:
     def __repr__(self) -> str:
         return f"<Slots {self.taken}/{self.size}>"
 
-    @property
-    def free(self) -> int:
-        """How many places nobody has or waits for."""
-        return 0 if self._line else max(0, self.size - self.taken)
-
     def resize(self, size: int) -> None:
         """Change the size; who has a place keeps it."""
         self.size = size
         self._hand_out()
 
-    async def __aenter__(self) -> None:
-        """Wait for a place."""
-        if self.taken < self.size and not self._line:
-            self.taken += 1
+    def take(self) -> bool:
+        """Take a place if there is one that nobody waits for."""
+        if self.taken >= self.size or self._line:
+            return False
+        self.taken += 1
+        return True
+
+    async def wait(self) -> None:
+        """Take a place, waiting for it."""
+        if self.take():
             return
         turn = asyncio.get_running_loop().create_future()
         self._line.append(turn)
@@ -39,14 +40,11 @@ class Slots:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():  # the place was given at the same moment
-                self._give_back()
+                self.give_back()
             raise
 
-    async def __aexit__(self, *_: object) -> None:
-        """Give the place to the next in line."""
-        self._give_back()
-
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
+        """Give a place to the next in line."""
         self.taken -= 1
         self._hand_out()
 

@@ -84,7 +84,9 @@ class Steps:
             Gathered[Beginning](wire, partial(_start, agent, confirmed=confirmed))
             for confirmed in (False, True)
         )
-        self._endings: Gathered[Ending] = Gathered(wire, joins.finish)
+        self._endings: Gathered[Ending] = Gathered(
+            wire, lambda run_id, steps: joins.finish(run_id, steps, agent)
+        )
 
     def start(
         self, run_id: str, beginning: Beginning, done: Done, *, confirmed: bool = False
@@ -97,7 +99,7 @@ class Steps:
         steps.add(run_id, beginning, done)
 
     def finish(self, run_id: str, ending: Ending, done: Done, stored: Done) -> None:
-        """Write an outcome; ``stored``, then ``done`` get the ids that it made ready; only ``done`` an `OmxError`."""
+        """Write an outcome; ``stored``, then ``done`` get what `joins.finished` reads; only ``done`` an `OmxError`."""
         self._endings.add(run_id, ending, done, stored)
 
 

@@ -8,7 +8,6 @@ to Celery's own strategy, and so is every message in Celery's other pools.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -20,12 +19,13 @@ from celery.worker import state
 from celery.worker.strategy import default
 
 from omx_tasks.agents.host import Host
-from omx_tasks.agents.onward import OnChannel
+from omx_tasks.agents.onward import Begun, OnRequest
 from omx_tasks.agents.pool import TaskPool, named
 from omx_tasks.agents.request import OperationRequest
 from omx_tasks.agents.runner import EarlyError
 from omx_tasks.agents.turns import WaitsError
 from omx_tasks.errors import OmxError
+from omx_tasks.graph.marker import shown, task_id
 from omx_tasks.results.joins import Outcome
 
 logger = logging.getLogger(__name__)
@@ -57,32 +57,44 @@ class Taker:
         self._consumer = consumer
         self._runner = host.runner
         self._tell = _teller(consumer)
-        self._onward = OnChannel(consumer, host.message_of, self.take)
 
     def __repr__(self) -> str:
         return f"<Taker {self._consumer!r}>"
 
-    def take(self, message: Any, kept: asyncio.Future[bool] | None = None) -> bool:
-        """Run the operation that a message names; False when it names none.
-
-        ``kept`` comes with one that is only about to be ours, and says whether it is.
-        """
+    def take(self, message: Any) -> bool:
+        """Run the operation that a message names; False when it names none."""
         names = named(message.body)
         if names is None:
             return False
-        request = OperationRequest(message.headers["id"], message, self._task)
+        headers = message.headers
+        shown = headers.get("argsrepr"), headers.get("kwargsrepr")
+        self._run(OperationRequest(headers["id"], message, self._task, *shown), *names)
+        return True
+
+    def _go_on(self, before: OperationRequest, begun: Begun) -> None:
+        """Run an operation under the message of the one before it."""
+        run_id, operation = begun.run_id, begun.following.operation
+        name, args = task_id(run_id, operation), shown(run_id, operation)
+        kwargs = begun.plan.step(operation).shown
+        request = OperationRequest(name, before.message, self._task, args, kwargs)
+        self._run(request, run_id, operation, begun)
+        before.following = request
+
+    def _run(
+        self, request: OperationRequest, run_id: str, operation: str, begun: Begun | None = None
+    ) -> None:
         _taken(request, self._consumer, self._tell)
         request.work = self._runner.submit(
-            *names,
+            run_id,
+            operation,
             partial(_finished, request, self._consumer.connection_errors, self._tell),
             revoked=request.id in state.revoked,
             limit=self._consumer.pool.limit_of(self._task),
-            onward=self._onward,
-            kept=kept,
+            onward=OnRequest(self._consumer, partial(self._go_on, request)),
+            begun=begun,
         )
         for told in self._consumer.on_task_message:
             told(request)
-        return True
 
 
 def _is_special(headers: dict[str, Any]) -> bool:
@@ -103,14 +115,29 @@ def _teller(consumer: Any) -> Tell:
 
 
 def _taken(request: OperationRequest, consumer: Any, tell: Tell) -> None:
-    headers = request.message.headers
     signals.task_received.send(sender=consumer, request=request)
-    shown = {"args": headers.get("argsrepr"), "kwargs": headers.get("kwargsrepr")}
-    tell("task-received", request, name=request.name, retries=0, **shown)
+    arguments = {"args": request.args, "kwargs": request.kwargs}
+    tell("task-received", request, name=request.name, retries=0, **arguments)
     state.task_reserved(request)
     state.task_accepted(request)
     request.time_start = time.time()
     tell("task-started", request)
+
+
+def _settle(request: OperationRequest, errors: Any, error: OmxError | None) -> None:
+    """Acknowledge the message, park it, or give it back when nothing could be stored, or it was too early."""
+    if error is None:
+        request.message.ack_log_error(logger, errors)
+        request.acknowledged = True
+        return
+    if isinstance(error, WaitsError):
+        request.message.channel.qos.park(request.message.delivery_tag)
+        return
+    logger.error("%s goes back to its queue: %s", request.message.delivery_tag, error)
+    if isinstance(error, EarlyError):
+        request.message.channel.qos.give_back(request.message.delivery_tag)
+    else:
+        request.message.reject_log_error(logger, errors, requeue=True)
 
 
 def _finished(
@@ -120,21 +147,12 @@ def _finished(
     outcome: Outcome | None,
     error: OmxError | None,
 ) -> None:
-    """Settle the message, from any thread: acked, parked, or given back when nothing could be stored."""
+    """Settle the message, from any thread, unless it stands for another one by now."""
     state.task_ready(request, successful=error is None)
-    if isinstance(error, EarlyError):
-        logger.warning("%s goes back to its queue: %s", request.id, error)
-        request.message.channel.qos.give_back(request.message.delivery_tag)
-        return
-    if isinstance(error, WaitsError):
-        request.message.channel.qos.park(request.message.delivery_tag)
-        return
+    if request.following is None:
+        _settle(request, errors, error)
     if error is not None:
-        logger.error("%s goes back to its queue: %s", request.id, error)
-        request.message.reject_log_error(logger, errors, requeue=True)
         return
-    request.message.ack_log_error(logger, errors)
-    request.acknowledged = True
     seconds = time.time() - (request.time_start or time.time())
     if outcome is not None and outcome.state == "cancelled":
         tell("task-revoked", request, terminated=True, signum=None, expired=False)

@@ -24,7 +24,7 @@ from omx_tasks.celery import app
 from omx_tasks.graph.stored import StoredStep
 from omx_tasks.mcp.config import ServerFile
 from omx_tasks.results.joins import Outcome
-from omx_tasks.runs.dispatch import message_of, publish_ready
+from omx_tasks.runs.dispatch import publish_ready
 from omx_tasks.store.in_use import make_store
 
 #: The value of a call that returned nothing.
@@ -81,7 +81,6 @@ def make_host(node: str, slots: int) -> Host:
         servers=ServerFile(Path(), {}, ""),
         settings=settings.current(),
         advance=publish_ready,
-        message_of=message_of,
         environ=os.environ,
     )
 

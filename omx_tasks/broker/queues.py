@@ -2,7 +2,7 @@
 
 ::
 
-    publish ──► waiting ──claim──► leased ──ack──► done          (keep: published and claimed at once)
+    publish ──► waiting ──claim──► leased ──ack──► done
        │           ▲                 │
        └► delayed ─┘◄── release ─────┤
               ▲    ◄── lease ended ──┤──► dead (delivered too often)
@@ -82,15 +82,6 @@ def publish(queue: str, postings: Iterable[Posting]) -> Call:
     for posting in postings:
         arguments += (posting.id, int(posting.priority), posting.rank, posting.delay, posting.body)
     return Call(script("publish_1"), keys.queue_keys(queue), arguments, durable=True)
-
-
-def keep(queue: str, posting: Posting, token: str, *, lease: int) -> Call:
-    """Publish a message and claim it for ``lease`` ms; answers 1, or 0 when somebody else has it, or had it.
-
-    Not confirmed by a replica: whoever keeps it works on it already, and should both get lost, its run's outbox has it.
-    """
-    arguments = (posting.id, int(posting.priority), posting.rank, posting.body, token, lease)
-    return Call(script("keep_1"), keys.queue_keys(queue), arguments)
 
 
 def claim(

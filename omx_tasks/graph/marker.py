@@ -26,3 +26,8 @@ def names_of(task_id: str) -> tuple[str, str]:
     """Return the run and the operation of a task id."""
     run_id, _, operation = task_id.partition(".")
     return run_id, operation
+
+
+def shown(run_id: str, operation: str) -> str:
+    """Return the arguments of an operation's task as operators see them."""
+    return f"({run_id!r}, {operation!r})"

@@ -26,7 +26,7 @@ class StoredStep:
     """What an agent must know of one operation. ``rank`` is milliseconds, ``timeout`` seconds.
 
     ``references`` are the operations whose values a call needs, ``listed`` those that the list of a foreach is made
-    from: a call for one of its items does not need them.
+    from: a call for one of its items does not need them. ``onward`` is the successor with the longest remaining path.
     """
 
     server: str
@@ -42,11 +42,13 @@ class StoredStep:
     retries: int
     goes_on: bool
     foreach: str | None
+    onward: str | None
 
     @classmethod
-    def of(cls, step: Step) -> StoredStep:
+    def of(cls, step: Step, plan: Plan) -> StoredStep:
         """Return what is to be kept of a plan's step."""
         operation = step.operation
+        ranks = {name: plan.steps[name].rank for name in step.successors}
         return cls(
             server=operation.server,
             kind=operation.kind,
@@ -61,12 +63,18 @@ class StoredStep:
             retries=operation.retries,
             goes_on=operation.on_failure == "continue",
             foreach=operation.foreach,
+            onward=max(ranks, key=ranks.__getitem__, default=None),
         )
 
     def needed(self, operation: str) -> tuple[str, ...]:
         """Return the operations whose values are needed to begin one of this step: itself, or an item of it."""
         is_item = item_of(operation)[1] is not None
         return self.references if is_item or self.foreach is None else self.listed
+
+    @property
+    def shown(self) -> str:
+        """What operators see of it beside its id."""
+        return f"{{{self.server}: {self.target}}}"
 
     def text(self) -> str:
         """Return all fields as JSON (`asdict` would copy every argument)."""
@@ -89,7 +97,7 @@ class StoredPlan:
     @classmethod
     def of(cls, plan: Plan, inputs: dict[str, Any], partitions: int = 1) -> StoredPlan:
         """Return what is to be kept of a plan."""
-        steps = {name: StoredStep.of(step) for name, step in plan.steps.items()}
+        steps = {name: StoredStep.of(step, plan) for name, step in plan.steps.items()}
         return cls(plan.graph.name, inputs, steps, partitions)
 
     @classmethod
@@ -139,3 +147,9 @@ def item_of(operation: str) -> tuple[str, int | None]:
     if match is None:
         return operation, None
     return match["parent"], None if match["index"] is None else int(match["index"])
+
+
+def of_generation(operation: str, name: str) -> str:
+    """Return what an operation is called beside ``name`` of the same run: each resumption names all of them anew."""
+    _, colon, generation = name.partition(":")
+    return f"{operation}{colon}{generation}"

@@ -71,6 +71,7 @@ class Start:
     again. So its message must come back later, and may not be acknowledged.
     With ``go``: the number of this attempt since the operation had an outcome (from 1), how many it had ``before`` its
     run was resumed, the item of a foreach, and the values of the operations that were referred to, by id.
+    With ``over``: the operation that this one's message stood for (see `Following`), to be published now.
     """
 
     verdict: str
@@ -78,6 +79,7 @@ class Start:
     before: int = 0
     item: Any = None
     values: dict[str, Any] = field(default_factory=dict)
+    carried: str | None = None
 
 
 def announce(run_id: str, at: float) -> Call:
@@ -143,12 +145,32 @@ class Beginning(NamedTuple):
     references: Sequence[str] = ()
 
 
+class Following(NamedTuple):
+    """The successor that may go on where an operation ends, if that makes it ready, without a message of its own.
+
+    ``carrier`` is the operation whose message stands for it: when that is delivered again, nobody does this one.
+    """
+
+    operation: str
+    token: str
+    carrier: str
+    references: Sequence[str] = ()
+
+
 class Ending(NamedTuple):
     """An operation that ended; ``goes_on`` says that its dependents run even when it failed."""
 
     operation: str
     outcome: Outcome
     goes_on: bool
+    following: Following | None = None
+
+
+class Finished(NamedTuple):
+    """The answer to `finish`: what is to be published, and what was begun instead."""
+
+    ready: list[str]
+    begun: Start | None = None
 
 
 def start(
@@ -168,7 +190,7 @@ def started(answer: Sequence[Any], references: Sequence[str]) -> Start:
     """Read one operation's part of the answer to `start`."""
     verdict = answer[0].decode()
     if verdict != "go":
-        return Start(verdict)
+        return Start(verdict, carried=answer[2].decode() if len(answer) > 2 else None)
     item = json.loads(answer[3]) if answer[3] else None
     values = {name: _value(parts) for name, parts in zip(references, answer[4:], strict=True)}
     return Start(verdict, int(answer[1]), int(answer[2]), item, values)
@@ -179,13 +201,26 @@ def progress(run_id: str, operation: str, told: str) -> Call:
     return Call(script("progress_1"), keys.run_keys(run_id), (operation, told))
 
 
-def finish(run_id: str, endings: Iterable[Ending]) -> Call:
-    """Write outcomes; answers for each the ids that it made ready."""
-    arguments: list[Any] = []
-    for operation, outcome, goes_on in endings:
+def finish(run_id: str, endings: Iterable[Ending], agent: str = "") -> Call:
+    """Write outcomes; read the answer's parts, one for each, with `finished`. ``agent`` begins what follows."""
+    arguments: list[Any] = [agent]
+    for operation, outcome, goes_on, following in endings:
         record, output = outcome.record(), outcome.output
         arguments += (operation, outcome.state, int(goes_on), record, output, int(outcome.shared))
+        if following is None:
+            arguments.append(0)
+        else:
+            *names, references = following
+            arguments += (len(names) + len(references), *names, *references)
     return Call(script("finish_1"), keys.run_keys(run_id), arguments, durable=True)
+
+
+def finished(answer: Sequence[Any], following: Following | None = None) -> Finished:
+    """Read one operation's part of the answer to `finish`."""
+    ready = [name.decode() for name in answer[0]]
+    if following is None or len(answer) == 1:
+        return Finished(ready)
+    return Finished(ready, started(answer[1], following.references))
 
 
 def expand(
@@ -225,7 +260,10 @@ def running(run_id: str) -> Call:
 
 
 def overdue(run_id: str, *, age: float, most: int = 1000) -> Call:
-    """Find what was last looked after ``age`` seconds ago and is not over; answers [state, id, …]."""
+    """Find what was last looked after ``age`` seconds ago and is not over; answers [state, id, carrier, …].
+
+    An operation's carrier is the one whose message stands for it, most often itself.
+    """
     return Call(script("overdue_1"), keys.run_keys(run_id), (round(age * 1000), most))
 
 

@@ -42,5 +42,5 @@ def finish_and_advance(
 ) -> None:
     """Write an operation's outcome and publish what it made ready, waiting for both."""
     goes_on = plan.step(operation).goes_on
-    (ready,) = store.run(joins.finish(run_id, [Ending(operation, outcome, goes_on)]))
-    advance(store, run_id, plan, [name.decode() for name in ready])
+    (part,) = store.run(joins.finish(run_id, [Ending(operation, outcome, goes_on)]))
+    advance(store, run_id, plan, joins.finished(part).ready)

@@ -19,7 +19,7 @@ from omx_tasks.broker.form import Form, blank, quoted
 from omx_tasks.broker.partitions import partition_of
 from omx_tasks.broker.queues import Posting
 from omx_tasks.broker.routing import queue_of
-from omx_tasks.graph.marker import MARKER, OPERATION, task_id
+from omx_tasks.graph.marker import MARKER, OPERATION, shown, task_id
 from omx_tasks.graph.stored import StoredPlan, StoredStep
 from omx_tasks.priorities import Priority
 from omx_tasks.store.scripts import Call
@@ -65,8 +65,8 @@ def _posting(run_id: str, operation: str, step: StoredStep, queue: str, origin: 
     values = {
         "name": quoted(name),
         "body": quoted(_BODY.filled({"run": quoted(run_id), "operation": quoted(operation)})),
-        "args": quoted(f"({run_id!r}, {operation!r})"),
-        "kwargs": quoted(f"{{{step.server}: {step.target}}}"),
+        "args": quoted(shown(run_id, operation)),
+        "kwargs": quoted(step.shown),
         "origin": origin,
         "queue": queue,
         "priority": str(step.priority),

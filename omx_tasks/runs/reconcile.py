@@ -2,7 +2,8 @@
 
 An operation is in its run's outbox from the moment it is ready until it is over. One that was not looked after for
 long is published again under its old id: if its message still waits or is held, the queue knows it and nothing
-happens; if it was lost, it is there again, and the agents are told again that such a queue is needed. One
+happens; if it was lost, it is there again, and the agents are told again that such a queue is needed. Where it went on
+without a message, the one that stands for it is looked after in the same way: whoever gets that publishes it. One
 whose message was delivered so often that it was set aside ends as failed. Turns at servers that were left behind are
 freed (see `turns`). A run whose time is over is cancelled. So this may run anywhere, and twice at once.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from omx_tasks.broker.routing import queue_of
@@ -54,7 +55,8 @@ def reconcile(store: Store, read_plan: Callable[[str], StoredPlan], *, age: floa
         if isinstance(answer, Exception):
             logger.warning("run %s could not be looked at: %s", run_id, answer)
             continue
-        state, *operations = (word.decode() for word in answer)
+        state, *words = (word.decode() for word in answer)
+        operations = dict(zip(words[0::2], words[1::2], strict=True))
         if state in ("running", "") and not (state == "" and submitted < time.time() - STILLBORN):
             counts = _look_after(store, read_plan, run_id, operations)
             published, given_up = published + counts[0], given_up + counts[1]
@@ -67,16 +69,25 @@ def reconcile(store: Store, read_plan: Callable[[str], StoredPlan], *, age: floa
 
 
 def _look_after(
-    store: Store, read_plan: Callable[[str], StoredPlan], run_id: str, operations: list[str]
+    store: Store, read_plan: Callable[[str], StoredPlan], run_id: str, operations: dict[str, str]
 ) -> tuple[int, int]:
-    """Publish again what is overdue, give up what is dead; one run's trouble is not the others'."""
+    """Publish again what is overdue, give up what is dead; one run's trouble is not the others'.
+
+    The message of an operation may be another one's.
+    """
     if not operations:
         return 0, 0
     try:
         plan = read_plan(run_id)
-        require(store, plan, [plan.step(name) for name in operations])
-        dead = _dead(store, run_id, plan, operations)
-        advance(store, run_id, plan, [name for name in operations if name not in dead])
+        messages = {*operations.values()}
+        require(store, plan, [plan.step(name) for name in messages])
+        set_aside = _dead(store, run_id, plan, messages)
+        dead = {
+            name: set_aside[message] for name, message in operations.items() if message in set_aside
+        }
+        advance(
+            store, run_id, plan, [name for name in operations.values() if name not in set_aside]
+        )
         for name, queue in dead.items():
             finish_and_advance(store, run_id, name, plan, _given_up(queue))
     except NotFoundError:
@@ -87,7 +98,7 @@ def _look_after(
     return len(operations) - len(dead), len(dead)
 
 
-def _dead(store: Store, run_id: str, plan: StoredPlan, operations: list[str]) -> dict[str, str]:
+def _dead(store: Store, run_id: str, plan: StoredPlan, operations: Iterable[str]) -> dict[str, str]:
     """Return the operations whose messages were set aside, each with its queue."""
     asked = []
     for name in operations:

@@ -36,7 +36,7 @@ class Answers:
         self.by_script: dict[str, Any] = {
             "read_plan_1": DOCUMENT,
             "start_1": [[b"go", 1, 0, b""]],
-            "finish_1": [[]],
+            "finish_1": [[[]]],
             "publish_1": [1, 0],
         }
         self.asked: list[str] = []
@@ -69,7 +69,7 @@ class Answers:
 
     def _answer(self, call: Call) -> Any:
         answer, count = self.by_script[call.script.name], len(call.arguments)
-        steps = {"start_1": (count - 1) // 3, "finish_1": count // 5}.get(call.script.name)
+        steps = {"start_1": (count - 1) // 3, "finish_1": (count - 1) // 7}.get(call.script.name)
         return answer * steps if steps and isinstance(answer, list) else answer
 
     def soon(self, act: Callable[[], None]) -> None:
@@ -216,13 +216,13 @@ def test_what_became_ready_is_published_before_the_outcome_is_confirmed(
     runner: Runner, answers: Answers, published: list[str], until: Callable[..., None]
 ) -> None:
     """And what only the confirmed answer names, because the first one was lost, is published as well."""
-    answers.by_script["finish_1"] = [[b"b"]]
+    answers.by_script["finish_1"] = [[[b"b"]]]
     answers.hold = True
     told: list[Any] = []
     runner.submit("run", "a", lambda *ended: told.append(ended))
     until(lambda: published == ["b"] and answers.held)
     assert told == []
-    answers.by_script["finish_1"] = [[b"b", b"c"]]
+    answers.by_script["finish_1"] = [[[b"b", b"c"]]]
     answers.let_go()
     assert runner.drain(5)
     assert published == ["b", "c"]
@@ -232,7 +232,7 @@ def test_what_became_ready_is_published_before_the_outcome_is_confirmed(
 def test_when_what_follows_cannot_be_published_the_message_goes_back(
     runner: Runner, answers: Answers, advance: list[Any]
 ) -> None:
-    answers.by_script["finish_1"] = [[b"unheard_of"]]
+    answers.by_script["finish_1"] = [[[b"unheard_of"]]]
     advance.append(KeyError("unheard_of"))
     with pytest.raises(OmxError, match="internal"):
         runner.run("run", "a")

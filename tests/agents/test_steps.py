@@ -110,7 +110,8 @@ def test_steps_of_one_run_go_in_few_scripts_and_each_is_told_its_own_answer(
     assert [joins.started(begun[number], ()).verdict for number in range(COUNT)] == ["go"] * COUNT
     bench.together(end)
     until(lambda: len(ended) == COUNT)
-    assert ended == {number: [b"last"] if number == 3 else [] for number in range(COUNT)}
+    assert ended == {number: [[b"last"]] if number == 3 else [[]] for number in range(COUNT)}
+    assert early == {number: ended[number] for number in early}
     assert bench.wire.called == ["start_1", "start_1", "finish_1", "finish_1"]
 
 

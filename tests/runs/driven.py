@@ -12,7 +12,7 @@ from omx_tasks.graph.model import Operation
 from omx_tasks.graph.plan import Plan
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.results import joins
-from omx_tasks.results.joins import Beginning, Ending, Outcome, Start
+from omx_tasks.results.joins import Beginning, Ending, Following, Outcome, Start
 from omx_tasks.runs.submit import new_run_id
 from omx_tasks.runs.view import RunView, read
 from omx_tasks.store import keys
@@ -35,6 +35,7 @@ class Driven:
     inputs: dict[str, Any] = field(default_factory=dict)
     twice: bool = False
     id: str = field(default_factory=new_run_id)
+    begun: Start | None = None
 
     def call(self, call: Call) -> Any:
         first = self.store.run(call)
@@ -51,12 +52,23 @@ class Driven:
         (answer,) = self.call(joins.start(self.id, "agent", [Beginning(name, token, references)]))
         return joins.started(answer, references)
 
-    def finish(self, name: str, state: str = "succeeded", **value: Any) -> list[str]:
+    def finish(
+        self,
+        name: str,
+        state: str = "succeeded",
+        following: Following | None = None,
+        **value: Any,
+    ) -> list[str]:
+        """Return what became ready; ``begun`` is how the one that follows was begun."""
         error = None if state == "succeeded" else {"kind": "tool", "message": f"{name} {state}"}
         outcome = Outcome(state, 1, "agent", 1.0, 2.0, error, json.dumps(value) if value else "")
         goes_on = StoredPlan.of(self.plan, {}).step(name).goes_on
-        (ready,) = self.call(joins.finish(self.id, [Ending(name, outcome, goes_on)]))
-        return names(ready)
+        (part,) = self.call(
+            joins.finish(self.id, [Ending(name, outcome, goes_on, following)], "agent")
+        )
+        done = joins.finished(part, following)
+        self.begun = done.begun
+        return done.ready
 
     def do(self, name: str, state: str = "succeeded", **value: Any) -> list[str]:
         assert self.start(name).verdict == "go"

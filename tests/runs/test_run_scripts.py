@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from driven import Drive, Driven, names, operation
+from driven import Drive, Driven, operation
 
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.results import joins
@@ -205,11 +205,11 @@ def test_what_begins_and_ends_together_comes_to_the_same_as_one_by_one(drive: Dr
         Ending("b", Outcome("failed"), goes_on=False),
         Ending("c", Outcome("failed"), goes_on=True),
     ]
-    ready = run.call(joins.finish(run.id, endings))
-    assert [names(part) for part in ready] == [[], ["alone"], ["join"]]
+    parts = run.call(joins.finish(run.id, endings))
+    assert [joins.finished(part).ready for part in parts] == [[], ["alone"], ["join"]]
     assert run.states() == {
         "a": "succeeded", "b": "succeeded", "c": "failed", "join": "waiting", "alone": "waiting",
     }  # fmt: skip
-    assert run.call(joins.finish("none", endings)) == [[], [], []]
+    assert run.call(joins.finish("none", endings)) == [[[]]] * 3
     nowhere = run.call(joins.start("none", "x", beginnings[:2]))
     assert [joins.started(answer, ()).verdict for answer in nowhere] == ["gone", "gone"]

@@ -1,11 +1,14 @@
 -- Write the outcomes of operations of a run and count each into every join it is part of.
--- KEYS: the run's. ARGV: per operation: operation, state, 1 if its dependents run even when it failed, record (JSON),
--- output (JSON), 1 if its call was another operation's too.
--- Returns for each the operations that it made ready.
+-- One of those that become ready may go on at once where the operation ended, without a message of its own.
+-- KEYS: the run's. ARGV: agent, then per operation: operation, state, 1 if its dependents run even when it failed, record
+-- (JSON), output (JSON), 1 if its call was another operation's too, how many arguments follow; those are none, or: the
+-- operation that may go on, a token of its attempt, the operation whose message stands for it, and those it refers to.
+-- Returns for each: {those that it made ready}, or {the others, what `start` answers for the one that goes on}.
 -- What ends after its run was resumed counts no more.
--- Run twice: the first outcome stays; returns those of its successors that nobody has begun.
+-- Run twice: the first outcome stays; returns those of its successors that nobody has begun, and the same one goes on.
 --@include run_keys
-local exists = redis.call('EXISTS', RUN) == 1
+--@include begin
+local agent, exists = ARGV[1], run_state
 
 local function finish(name, state, goes_on, record, output, shared)
   if not exists then return {} end
@@ -40,9 +43,33 @@ local function finish(name, state, goes_on, record, output, shared)
   return settle(parent, outcome, goes_on, '')
 end
 
-local ready = {}
-for i = 1, #ARGV, 6 do
-  local goes_on, shared = ARGV[i + 2] == '1', ARGV[i + 5] == '1'
-  ready[#ready + 1] = finish(ARGV[i], ARGV[i + 1], goes_on, ARGV[i + 3], ARGV[i + 4], shared)
+-- Take the one that may go on out of what is ready, and begin it; one that this token began already goes on again.
+local function following(ready, repeated, name, token, carrier, first, last)
+  local operation = meant(name)
+  if not operation then return nil end
+  if repeated then
+    local attempt, last_token = last_attempt(operation)
+    if last_token == token and is_running(operation) then return go(operation, attempt, first, last) end
+    return nil
+  end
+  for i, id in ipairs(ready) do
+    if id == name then
+      table.remove(ready, i)
+      return go_on(agent, operation, token, meant(carrier), first, last)
+    end
+  end
 end
-return ready
+
+local answers, i = {}, 2
+while ARGV[i] do
+  local goes_on, shared, more = ARGV[i + 2] == '1', ARGV[i + 5] == '1', tonumber(ARGV[i + 6])
+  local repeated = more > 0 and is_over(meant(ARGV[i]) or '')
+  local ready = finish(ARGV[i], ARGV[i + 1], goes_on, ARGV[i + 3], ARGV[i + 4], shared)
+  local answer, last = {ready}, i + 6 + more
+  if more > 0 then
+    answer[2] = following(ready, repeated, ARGV[i + 7], ARGV[i + 8], ARGV[i + 9], i + 10, last)
+  end
+  answers[#answers + 1] = answer
+  i = last + 1
+end
+return answers

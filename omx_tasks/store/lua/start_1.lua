@@ -3,41 +3,28 @@
 -- to, and those. With the token '' it is only looked at, and not begun.
 -- Returns an answer for each: {'go', attempt, attempts before the run was resumed, item or '', value, value, …}, one
 -- value a reference: {'one', state, output, record} or {'each', state, output, record, state, output, record, …} for a
--- foreach; or {'over', state} when the operation or its run is over; {'early'} when it is not ready: what released it was
--- lost with its node, and comes again; or {'gone'} when there is no such run.
+-- foreach; {'over', state} when the operation or its run is over, with a third word when its message stood for another
+-- operation, which is to be published now; {'early'} when it is not ready, since what released it was lost with its
+-- node and comes again, or when somebody does it without this message; or {'gone'} when there is no such run.
 -- Run twice with the same tokens: 'go' again, with the same numbers of the attempts.
 --@include run_keys
+--@include begin
 local agent = ARGV[1]
-local exists = redis.call('EXISTS', RUN) == 1
-local run_state = redis.call('HGET', RUN, 'state')
-
-local function value(id)
-  return redis.call('HGET', STATES, id) or '', redis.call('HGET', OUTPUTS, id) or '',
-    redis.call('HGET', RECORDS, id) or ''
-end
-
-local function values_of(reference)
-  local count = redis.call('HGET', ITEMS, reference)
-  if not count then return {'one', value(reference)} end
-  local values = {'each'}
-  for index = 0, tonumber(count) - 1 do
-    local state, output, record = value(reference .. '[' .. index .. ']')
-    values[#values + 1], values[#values + 2], values[#values + 3] = state, output, record
-  end
-  return values
-end
 
 local function start(name, token, first, last)
-  if not exists then return {'gone'} end
+  if not run_state then return {'gone'} end
   local operation = meant(name)
-  if not operation or is_over(operation) then
+  if not operation then
     write_again()
-    return {'over', operation and redis.call('HGET', STATES, operation) or 'resumed'}
+    return {'over', 'resumed'}
   end
-
-  local earlier = redis.call('HGET', REMAINING, operation .. ':attempt') or '0 '
-  local last_attempt, last_token = string.match(earlier, '^(%d+) (.*)$')
+  if is_over(operation) then
+    write_again()
+    return {'over', redis.call('HGET', STATES, operation), token ~= '' and set_free(operation) or nil}
+  end
+  local attempt, last_token, carrier = last_attempt(operation)
   local repeated = last_token == token
+  if carrier ~= '' and last_token ~= '' and not repeated and is_running(operation) then return {'early'} end
   if run_state ~= 'running' then
     if is_running(operation) then
       local state = repeated and 'cancelled' or 'unknown'
@@ -47,23 +34,15 @@ local function start(name, token, first, last)
     end
     return {'over', run_state}
   end
-
-  local attempt = tonumber(last_attempt)
   if redis.call('ZADD', OUTBOX, seconds() * 1000, operation) == 1 and not is_running(operation) then
     redis.call('ZREM', OUTBOX, operation)
     return {'early'}
   end
   if token ~= '' and not repeated then
     attempt = attempt + 1
-    redis.call('HSET', REMAINING, operation .. ':attempt', attempt .. ' ' .. token)
-    redis.call('HSET', STATES, operation, 'running')
-    tell(operation, 'running', agent)
+    write_attempt(agent, operation, attempt, token)
   end
-  local item = string.find(operation, '[', 1, true) and redis.call('HGET', ITEMS, operation) or ''
-  local before = tonumber(redis.call('HGET', REMAINING, operation .. ':before') or 0)
-  local answer = {'go', attempt, before, item}
-  for i = first, last do answer[#answer + 1] = values_of(ARGV[i]) end
-  return answer
+  return go(operation, attempt, first, last)
 end
 
 local answers, i = {}, 2
