@@ -92,7 +92,8 @@ class Graph(model.Graph):
         """Check the graph against what the agents offer, store it and start it.
 
         After ``timeout`` seconds (default: the graph's own) it is cancelled, wherever its producer is then.
-        Raises `GraphError` (nothing was queued) or `UnavailableError` (the cluster cannot be reached).
+        Raises `GraphError` or `UnavailableError` (the cluster cannot be reached) where nothing was queued, and
+        `UnconfirmedError` where the run may be stored all the same.
         """
         return submit_graph(store or default_store(), self, inputs or {}, timeout=timeout)
 

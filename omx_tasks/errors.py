@@ -8,6 +8,7 @@
     │   ├── ConfigurationError  settings, the server file, a template
     │   └── NotFoundError       a run, server or tool that does not exist
     ├── UnavailableError        the broker or cluster cannot be reached (exit code 2 before a run, 1 in it)
+    │   ├── UnconfirmedError    it was not confirmed in time that something is stored: it may be, or not (1)
     │   └── ClusterError        the embedded cluster cannot be made or reached
     └── OperationError          one operation failed; carries a kind that a program can switch on
 
@@ -43,6 +44,10 @@ class NotFoundError(UsageError):
 
 class UnavailableError(OmxError):
     """The broker could not be reached or did not answer in time."""
+
+
+class UnconfirmedError(UnavailableError):
+    """What was to be stored may have been stored, or not; the message says what can be done about it."""
 
 
 class ClusterError(UnavailableError):

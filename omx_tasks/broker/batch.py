@@ -27,6 +27,8 @@ class PublishBatch:
     def __init__(self, channel: Channel, max_size: int) -> None:
         self.channel = channel
         self.max_size = max_size
+        #: How many messages were stored by earlier flushes.
+        self.stored = 0
         self._size = 0
         self._postings: dict[str, list[Posting]] = defaultdict(list)
 
@@ -59,7 +61,10 @@ class PublishBatch:
         ]
         for reply in self.channel.store.run_many(calls):
             if isinstance(reply, ReplyError):
-                raise StoreError(f"a batch of messages could not be stored: {reply}")
+                raise StoreError(
+                    f"some of {self._size} messages could not be stored, others may be: {reply}"
+                )
+        self.stored += self._size
         self.discard()
 
     def discard(self) -> None:

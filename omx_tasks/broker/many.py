@@ -23,6 +23,8 @@ from kombu.utils.uuid import uuid
 from omx_tasks.broker.batch import MOST, PublishBatch
 from omx_tasks.broker.channel import Channel, posting
 from omx_tasks.broker.pattern import Pattern, Show, TaskCall, pattern_of
+from omx_tasks.errors import UnavailableError, UnconfirmedError
+from omx_tasks.store.client import StoreError
 
 #: Messages that wait to be stored at most: several scripts' worth, which go to all nodes at the same time.
 GATHERED = 4 * MOST
@@ -46,8 +48,8 @@ def publish_many(
 
     ``calls`` are `TaskCall` or tuples ``(args, kwargs)``; ``options`` are those of ``apply_async``, for all of them.
     A task that is known here only by its name is given as that, with the ``app``. ``app.AsyncResult(id)`` gets a
-    result. Like ``apply_async`` this raises kombu's `OperationalError` when there is no cluster; some of the messages
-    may be stored then.
+    result. Like ``apply_async`` this raises kombu's `OperationalError` when the cluster does not confirm in time; it
+    says how many messages are stored, and whether others may be.
     """
     if app is None:
         if isinstance(task, str):
@@ -105,7 +107,16 @@ class _Mailing:
 
     def publish(self, calls: Iterable[TaskCall]) -> list[str]:
         """Publish all, the first of each shape as Celery does; returns their ids."""
-        batch, ids = PublishBatch(self._producer.channel, GATHERED), []
+        batch = PublishBatch(self._producer.channel, GATHERED)
+        try:
+            return self._gather(batch, calls)
+        except (UnavailableError, StoreError) as error:
+            if not batch.stored:
+                raise
+            raise UnconfirmedError(f"{batch.stored} messages are stored; then: {error}") from error
+
+    def _gather(self, batch: PublishBatch, calls: Iterable[TaskCall]) -> list[str]:
+        ids = []
         for call in calls:
             pattern = self._patterns.get(_shape(call))
             if pattern is None or not _is_sound(call):

@@ -1,7 +1,7 @@
 """``omx``: the command line. One file per group of commands; this one maps errors to exit codes.
 
-0: done. 1: a run failed or was cancelled. 2: what was asked for is wrong, or the system is not there; nothing was
-queued.
+0: done. 1: a run failed or was cancelled, or may have been queued. 2: what was asked for is wrong, or the system is not
+there; nothing was queued.
 Results go to standard output, everything else to standard error.
 """
 
@@ -18,7 +18,7 @@ from click_didyoumean import DYMGroup
 
 from omx_tasks import settings
 from omx_tasks.deploy.interrupts import Terminated
-from omx_tasks.errors import OmxError, UnavailableError, UsageError
+from omx_tasks.errors import OmxError, UnavailableError, UnconfirmedError, UsageError
 
 #: Each command and its module, in the order in which a newcomer needs them. A module is imported when its
 #: command is used.
@@ -88,6 +88,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except UnconfirmedError as error:
+        _complain(error, 1)
     except (UsageError, UnavailableError) as error:
         _complain(error, 2)
     except OmxError as error:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from omx_tasks.broker import queues
 from omx_tasks.broker.partitions import on_all
 from omx_tasks.broker.routing import PREFIX, set_name
+from omx_tasks.errors import OmxError, UnavailableError, UnconfirmedError
 from omx_tasks.graph.plan import Plan
 from omx_tasks.graph.stored import StoredPlan, StoredStep
 from omx_tasks.results import joins
@@ -17,6 +19,13 @@ from omx_tasks.runs.advance import advance
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store, StoreError
 from omx_tasks.store.link import ReplyError
+
+#: What is known of a run when its submission was not confirmed.
+_MAYBE = "run {run} may have been stored, and goes on then (`omx status {run}` tells)"
+_STORED = (
+    "run {run} is stored, so do not submit it again; what of it is not queued will be, by the coordinator or "
+    "`omx queues --repair`"
+)
 
 
 def new_run_id() -> str:
@@ -37,19 +46,36 @@ def submit(
 
     ``keep`` is the seconds for which the run can be looked at after its end, ``timeout`` those after which it is
     cancelled (without it the graph's own holds), ``partitions`` how many its queues have.
+
+    Raises `UnavailableError` where nothing was queued, `UnconfirmedError` where the run may go on all the same: its
+    message names it.
     """
     run_id = new_run_id()
     stored = StoredPlan.of(plan, inputs, partitions)
-    _announce(store, run_id, stored)
-    prepared = joins.prepare(run_id, plan)
-    for reply in store.run_many(prepared):
-        if isinstance(reply, ReplyError):
-            raise StoreError(f"run {run_id} could not be stored: {reply}")
+    with _explained(UnavailableError, UnavailableError, f"run {run_id} does not start"):
+        _announce(store, run_id, stored)
+        prepared = joins.prepare(run_id, plan)
+        for reply in store.run_many(prepared):
+            if isinstance(reply, ReplyError):
+                raise StoreError(f"run {run_id} could not be stored: {reply}")
     limit = plan.graph.timeout if timeout is None else timeout
     request = joins.submit(run_id, plan, stored, keep=keep, timeout=limit, prepared=len(prepared))
-    ready = store.run(request)
-    advance(store, run_id, stored, [name.decode() for name in ready])
+    with _explained(UnconfirmedError, UnconfirmedError, _MAYBE.format(run=run_id)):
+        ready = store.run(request)
+    with _explained((UnavailableError, StoreError), UnconfirmedError, _STORED.format(run=run_id)):
+        advance(store, run_id, stored, [name.decode() for name in ready])
     return run_id
+
+
+@contextmanager
+def _explained(
+    caught: type[OmxError] | tuple[type[OmxError], ...], raised: type[OmxError], what: str
+) -> Iterator[None]:
+    """Say with an error also what it means for the run."""
+    try:
+        yield
+    except caught as error:
+        raise raised(f"{what}: {error}") from error
 
 
 def _announce(store: Store, run_id: str, plan: StoredPlan) -> None:

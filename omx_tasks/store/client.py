@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from omx_tasks.durability import SAFE, Durability, Promise
-from omx_tasks.errors import ConfigurationError, OmxError, UnavailableError
+from omx_tasks.errors import ConfigurationError, OmxError, UnavailableError, UnconfirmedError
 from omx_tasks.settings import Settings
 from omx_tasks.store.address import Address, Node
 from omx_tasks.store.confirmer import PROBE, Confirmer, refuse
@@ -125,7 +125,7 @@ class Store:
         while todo:
             pause = _PAUSE[min(attempt, len(_PAUSE) - 1)]
             if attempt and time.monotonic() + pause >= deadline:
-                raise self.unconfirmed(reason)
+                raise self.unconfirmed(reason, requests)
             if pause:
                 time.sleep(pause)
             reason = self._try(todo, deadline) or reason
@@ -133,14 +133,21 @@ class Store:
             attempt += 1
         return [request.reply for request in requests]
 
-    def unconfirmed(self, reason: str | None) -> UnavailableError:
-        """Return the error of a request that was not confirmed before its deadline."""
+    def unconfirmed(self, reason: str | None, requests: Sequence[Request]) -> UnavailableError:
+        """Return the error of requests of which not all were done before their deadline: it says what may be stored."""
         if not self.topology.version and reason:
             return UnavailableError(reason)  # nothing was sent
-        return UnavailableError(
-            f"{self.address} did not confirm a request in time ({reason or 'no node answered'}); "
-            "it may have been stored all the same."
+        left = sum(not request.done for request in requests)
+        what = "a request" if len(requests) == 1 else f"{left} of {len(requests)} requests"
+        text = f"{self.address} did not confirm {what} in time ({reason or 'no node answered'}); "
+        if any(request.uncertain for request in requests if not request.done):
+            text += "it may have been stored all the same."
+        else:
+            text += "it was not stored." if left == len(requests) else "the others were stored."
+        stored = any(
+            request.durable and (request.uncertain or request.done) for request in requests
         )
+        return UnconfirmedError(text) if stored else UnavailableError(text)
 
     # --- one try ------------------------------------------------------------------------------------
 
@@ -184,12 +191,10 @@ class Store:
         for node, group in groups.items():
             try:
                 link = self.take(node, deadline)
-                trip = Trip(link, group, self.confirmer)
+                under_way.append((link, Trip(link, group, self.confirmer)))
             except (LinkError, ConfigurationError) as error:
                 reason = str(error)
                 self._forget(node)
-            else:
-                under_way.append((link, trip))
         for link, trip in under_way:
             confirmed = False
             try:

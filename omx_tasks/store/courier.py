@@ -184,7 +184,7 @@ class Courier:
                 if errand.request.done:
                     _tell(errand, _answer(errand.request.reply))
                 elif now >= errand.deadline:
-                    _tell(errand, self._store.unconfirmed(reason))
+                    _tell(errand, self._store.unconfirmed(reason, [errand.request]))
                 else:
                     self._open.append(errand)
         if not self._open:

@@ -30,6 +30,8 @@ class Request:
     asking: Node | None = None
     reply: Any = None
     done: bool = False
+    #: Whether it may have been carried out although it is not done: it was sent, and not refused.
+    uncertain: bool = False
 
     @classmethod
     def of(cls, call: Call) -> Request:
@@ -56,7 +58,7 @@ class Request:
         if not isinstance(reply, ReplyError):
             self.done = confirmed or not self.durable
             if not self.done:
-                self.reply = None
+                self.reply, self.uncertain = None, True
         elif reply.code == "NOSCRIPT" and self.call is not None:
             self.command = self.call.by_text()
         elif reply.code == "MOVED":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from omx_tasks.store.confirmer import Confirmer
-from omx_tasks.store.link import Command, Link
+from omx_tasks.store.link import Command, Link, LinkError
 from omx_tasks.store.requests import Request
 from omx_tasks.store.topology import Topology
 
@@ -18,7 +18,12 @@ class Trip:
         if confirmer.active and any(request.durable for request in group):
             self._asked = confirmer.command(link.node)
         asked = () if self._asked is None else (self._asked,)
-        self._replies = link.send((*self._commands, *asked))
+        try:
+            self._replies = link.send((*self._commands, *asked))
+        except LinkError:
+            for request in group:
+                request.uncertain = True
+            raise
 
     def collect(self, deadline: float) -> bool:
         """Wait for the answers; returns whether they are confirmed."""
@@ -41,3 +46,5 @@ class Trip:
             got = [answer for _, answer in zip(request.commands(), answers, strict=False)]
             if len(got) == len(request.commands()):
                 request.settle(got[-1], topology, confirmed=confirmed)
+            else:
+                request.uncertain = True

@@ -106,6 +106,7 @@ def _durable_calls(name: str) -> dict[str, Call]:
         "expand": joins.expand(name, "b", [1, 2]),
         "expand to nothing": joins.expand(name, "none", []),
         "publish": _publish(f"run:{name}"),
+        "partitions": queues.declare(f"run:{name}", partitions=3),
         "tell": Call(script("tell_1"), (result, result), (success, 60, 1, "none"), durable=True),
         "tell for ever": Call(
             script("tell_1"), (result, result), (success, 0, 1, "-"), durable=True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,16 +17,6 @@ from omx_tasks.priorities import Priority
 from omx_tasks.store.client import Store
 
 QUEUE, COUNT = "hung", 60
-#: No replica takes over while the shard hangs.
-NODE_TIMEOUT = 60_000
-
-
-@pytest.fixture
-def slow_cluster(tmp_path: Path) -> Iterator[EmbeddedCluster]:
-    cluster = EmbeddedCluster(tmp_path / "nodes", node_timeout_ms=NODE_TIMEOUT)
-    cluster.up(bound=True)
-    yield cluster
-    cluster.down(delete=True, timeout=2)
 
 
 @pytest.fixture
