@@ -132,10 +132,12 @@ class Channel(virtual.Channel):
             self.store.run(queues.publish(self.place(queue, stored.id), [stored]))
 
     def place(self, queue: str, message_id: str) -> str:
-        """Return the partition of a queue that a message goes to; one that lapses has no others."""
-        if queue in self.connection.lapsing_queues or self.bindings.lapses(queue):
-            return queue
-        return self.partitions.announced(queue, message_id)
+        """Return the partition of a queue that a message goes to."""
+        return queue if self._lapses(queue) else self.partitions.announced(queue, message_id)
+
+    def _lapses(self, queue: str) -> bool:
+        """Whether a queue goes when it is not used: such a one has no partitions."""
+        return queue in self.connection.lapsing_queues or self.bindings.lapses(queue)
 
     @contextmanager
     def drafting(self) -> Iterator[list[Draft]]:
@@ -258,7 +260,7 @@ class Channel(virtual.Channel):
             self.poller.listen(exchange, queue)
         else:
             super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
-            count = self.partitions.count(queue)
+            count = 1 if self._lapses(queue) else self.partitions.count(queue)
             self.poller.consume(queue, self, no_ack=no_ack, partitions=count)
 
     def basic_cancel(self, consumer_tag: str) -> None:

@@ -115,6 +115,11 @@ class Consumption:
         counts[priority] = max(1, counts[priority])
         self.waiting, self.hungry = tuple(counts), True
 
+    def be_away(self) -> None:
+        """Note that nobody is there to be asked; one of whom nothing was heard yet has a moment to come."""
+        if self.awaited_at is None:
+            self.lose()
+
     def lose(self) -> None:
         """Forget what was said: nobody answers for it at present."""
         self.link, self.waiting = None, NOTHING

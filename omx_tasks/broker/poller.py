@@ -264,11 +264,15 @@ class Poller:
         return True
 
     def _line(self, group: list[Consumption], room: int, now: float) -> list[Consumption]:
-        """Return whom to ask now, of each queue the partitions whose turn it is."""
+        """Return whom to ask now of those that are there, of each queue the partitions whose turn it is."""
+        for part in (part for whole in {c.whole for c in group} for part in whole.parts):
+            if self._links.of(part.slot) is None:
+                part.be_away()
         by_queue: dict[Whole, list[Consumption]] = defaultdict(list)
         for consumption in group:
-            by_queue[consumption.whole].append(consumption)
-        share = room // len(by_queue)
+            if self._links.of(consumption.slot):
+                by_queue[consumption.whole].append(consumption)
+        share = room // max(1, len(by_queue))
         return [
             c for whole, parts in by_queue.items() for c in whole.next_in_line(parts, share, now)
         ]

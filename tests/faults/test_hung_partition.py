@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from kombu import Connection, Consumer, Producer, Queue
-from shard import Shard, stalled
+from shard import Shard, kill, stalled
 
 from omx_tasks.broker import queues
 from omx_tasks.broker.partitions import partitions
@@ -46,4 +46,33 @@ def test_partitions_go_on_while_the_one_with_the_most_urgent_messages_hangs(
             connection.drain_events(timeout=20)
     assert p0 > 0
     while len(got) < 2 * COUNT:
+        connection.drain_events(timeout=20)
+
+
+def test_partitions_go_on_while_one_is_down_that_was_known_to_have_something_more_urgent(
+    slow_cluster: EmbeddedCluster, connection: Any
+) -> None:
+    """With one slot most partitions are not being asked when the shard goes: it is known of them what they have."""
+    producer = Producer(connection)
+    for priority in (Priority.P0, Priority.P3):
+        for _ in range(COUNT):
+            producer.publish("x", routing_key=QUEUE, priority=priority, declare=[Queue(QUEUE)])
+    got: list[Any] = []
+
+    def take(_body: object, message: Any) -> None:
+        got.append(message)
+        message.ack()
+
+    channel = connection.channel()
+    channel.basic_qos(0, 1, False)
+    Consumer(channel, [Queue(QUEUE)], callbacks=[take]).consume()
+    while len(got) < COUNT // 4:
+        connection.drain_events(timeout=20)
+    store = Store(slow_cluster.url())
+    name = partitions(QUEUE, 3)[1]
+    left = queues.read_stats(store.run(queues.stats(name)))
+    kill(Shard(slow_cluster, name).master)
+    store.close()
+    assert left.waiting[0] > 1
+    while len(got) < 2 * COUNT - sum(left.waiting) - left.leased:
         connection.drain_events(timeout=20)
