@@ -39,7 +39,7 @@ MOST = 64
 #: Seconds after which a publisher writes its number down again: somebody may have deleted the queue.
 AGAIN = 60.0
 #: How far a partition's slot may be from the place that is meant for it.
-_NEAR = SLOTS // 64
+_NEAR = SLOTS // 256
 
 _MADE_HERE = re.compile(r"%\d+\.\d+$")
 

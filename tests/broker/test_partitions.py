@@ -123,7 +123,8 @@ def test_a_queue_with_partitions_is_one_for_whoever_looks(
     (report,) = audit.reports(store, [queue])
     assert sum(report.stats.waiting) == COUNT
     assert report.stats.counters == {"published": COUNT}
-    assert (report.missing, len(report.spots), len({s.node for s in report.spots})) == (0, 3, 3)
+    assert (report.missing, len(report.spots)) == (0, 3)
+    assert len({spot.node for spot in report.spots}) >= 2
 
     assert channel.queue_purge(queue) == COUNT
     assert _lengths(store, queue, 3) == [0, 0, 0]

@@ -46,6 +46,7 @@ TITLES = {
     "single": "messages/s published one by one",
     "many": "messages/s published at once",
     "drain": "messages/s worked off by two workers",
+    "cpu": "µs of processor time that a message takes of them",
 }
 
 
@@ -155,7 +156,7 @@ class Sample:
             for worker in workers:
                 worker.wait_until_ready()
             drained = loads.drain(self.side, workers, tally, queues["many"], self.messages)
-        return {**rates, "drain": drained.rate}
+        return {**rates, "drain": drained.rate, "cpu": drained.cpu * 1e6}
 
     def _drainer(self, number: int, tally: Tally) -> Worker:
         settings = self.side.settings
