@@ -26,6 +26,8 @@ SIZES = {b"hash": "HLEN", b"zset": "ZCARD", b"set": "SCARD", b"stream": "XLEN", 
 #: Where Celery's own spelling of a key is kept.
 FOREIGN = {"celery-task-meta-": "result", "celery-taskset-meta-": "result of a group"}
 _WORD = "\0"
+#: What stands for any word, any priority, any partition of the events.
+_ANY = {_WORD: ".+", "P0": "P[0-3]", keys.partition(0): r"events:\d+\.\d+"}
 
 
 class Census(NamedTuple):
@@ -99,12 +101,14 @@ def kind_of(key: str) -> str:
 
 def _kinds() -> Iterator[tuple[str, re.Pattern[str]]]:
     for kind, spell in inspect.getmembers(keys, inspect.isfunction):
-        names = inspect.signature(spell).parameters
-        if spell.__module__ != keys.__name__ or kind == "tag":
+        if spell.__module__ != keys.__name__ or kind == "tag" or kind.startswith("_"):
             continue
-        spelled = spell(*(0 if name == "priority" else _WORD for name in names))
-        if spelled.startswith("omx:"):
-            pattern = re.escape(spelled).replace(re.escape(_WORD), ".+").replace("P0", "P[0-3]")
+        types = [given.annotation for given in inspect.signature(spell).parameters.values()]
+        spelled = spell(*(_WORD if annotation == "str" else 0 for annotation in types))
+        if isinstance(spelled, str) and spelled.startswith("omx:"):
+            pattern = re.escape(spelled)
+            for one, any_one in _ANY.items():
+                pattern = pattern.replace(re.escape(one), any_one)
             yield kind, re.compile(pattern)
 
 
