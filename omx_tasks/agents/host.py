@@ -73,6 +73,7 @@ class Host:
             log_dir=settings.log_dir,
         )
         self._stopwatch = Stopwatch(self._courier)
+        self._turns = Turns(self._wire, servers.servers, self._pool)
         self.runner = self.make_runner(
             agent=name,
             loop=self.loop,
@@ -80,7 +81,7 @@ class Host:
             caller=self.make_caller(name, self._pool, servers.servers, settings.output_limit),
             advance=advance,
             slots=slots,
-            turns=Turns(self._wire, servers.servers, self._pool),
+            turns=self._turns,
             compress_above=settings.compress_above,
             observe=self._stopwatch.add,
         )
@@ -130,7 +131,8 @@ class Host:
                 if error is not None:
                     raise error
                 session = self.loop.run(self._pool.get(server))
-                self._catalogue[server] = json.dumps(session.description)
+                about = {**session.description, "turns": self._turns.of(server)}
+                self._catalogue[server] = json.dumps(about)
             except OperationError as reason:
                 self._failed[server] = reason.message
                 logger.error("%s", reason.message)

@@ -107,6 +107,13 @@ class Turns:
         self._wire.send(call, passing.confirmed, passing.stored)
         return passing.over
 
+    def of(self, server: str) -> dict[str, Any]:
+        """Return what a live server's catalogue says: its tools that take turns, and the expression of a resource."""
+        session, hints = self._sessions.live(server), self._servers[server].hints
+        tools = session.names("tool") if session is not None else frozenset()
+        writes = tools - hints.read_only - self._read_only(server)
+        return {"tools": sorted(writes), "resource": hints.resource}
+
     def _writes(self, step: StoredStep) -> bool:
         config = self._servers.get(step.server)
         if step.kind != "tool" or config is None or step.target in config.hints.read_only:

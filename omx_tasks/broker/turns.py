@@ -102,9 +102,14 @@ def left(answer: Sequence[Any]) -> list[Next]:
     return [Next(*pair) for pair in zip(words[0::2], words[1::2], strict=True)]
 
 
-def before(server: str, ids: Sequence[str]) -> Call:
-    """Ask how many come before each of these; answers 0 for who has the turn, -1 for who did not ask for one."""
-    return Call(script("turn_before_1"), keys.turn_keys(server), tuple(ids))
+def before(server: str, run_id: str, *, most: int = 1000) -> Call:
+    """Ask how many come before the operations of a run; read the answer with `read_before`."""
+    return Call(script("turn_before_1"), keys.turn_keys(server), (run_id, most))
+
+
+def read_before(answer: Sequence[Any]) -> dict[str, int]:
+    """Read the answer to `before`: message id → how many; 0 has the turn."""
+    return {id_.decode(): int(n) for id_, n in zip(answer[0::2], answer[1::2], strict=True)}
 
 
 def read(server: str, *, most: int = 100) -> Call:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from omx_tasks.agents.registry import catalogue
 from omx_tasks.api import check_against_agents
 from omx_tasks.cli.output import config_option, json_option, mark, print_json, results
 from omx_tasks.cli.target import existing_store, known_url, server_file
@@ -76,14 +78,39 @@ def plan(graph: str, as_canvas: bool, mermaid: bool, dot: bool, as_json: bool) -
         raise click.UsageError("give one of --canvas, --mermaid, --dot and --json")
     model = Graph.load(graph)
     compiled = compile_checked(model, _checked_durations(model, graph))
+    takes_turns = {} if known_url() is None else _turns(compiled)
     if as_json:
-        print_json(_as_json(compiled))
+        print_json(_as_json(compiled, takes_turns))
     elif as_canvas:
         click.echo(canvas.describe(compiled))
     elif dot:
         click.echo(draw.dot(compiled))
+    elif mermaid:
+        click.echo(draw.mermaid(compiled))
     else:
-        click.echo(draw.mermaid(compiled) if mermaid else draw.text(compiled))
+        click.echo(draw.text(compiled))
+        for where, names in _by_place(takes_turns).items():
+            click.echo(f"\nThese take turns at {where}: {', '.join(names)}")
+
+
+def _turns(plan: Plan) -> dict[str, str]:
+    """Return where operations take turns, as the agents that are up see it: a server, or each value of a resource."""
+    offered = catalogue(existing_store())
+    places = {}
+    for name, step in plan.steps.items():
+        operation = step.operation
+        declared = (offered.get(operation.server) or {}).get("turns")
+        if declared and operation.kind == "tool" and operation.target in declared["tools"]:
+            each = f", each {declared['resource']}" if declared["resource"] else ""
+            places[name] = f"{operation.server}{each}"
+    return places
+
+
+def _by_place(places: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, where in places.items():
+        found.setdefault(where, []).append(name)
+    return found
 
 
 def _checked_durations(graph: Graph, source: str) -> Durations:
@@ -96,7 +123,7 @@ def _checked_durations(graph: Graph, source: str) -> Durations:
     return durations.read(store, graph)
 
 
-def _as_json(plan: Plan) -> dict[str, Any]:
+def _as_json(plan: Plan, takes_turns: Mapping[str, str]) -> dict[str, Any]:
     steps = {
         name: {
             "needs": step.needs,
@@ -104,6 +131,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
             "rank": step.rank,
             "seconds": step.seconds,
             "seconds_from": step.source,
+            "turns": takes_turns.get(name),
         }
         for name, step in plan.steps.items()
     }

@@ -39,6 +39,7 @@ COMMANDS = {
     "call": "servers",
     "agents": "system",
     "queues": "queues",
+    "turns": "turns",
     "cluster": "cluster",
     "bench": "bench",
 }

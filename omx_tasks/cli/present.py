@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 from rich.text import Text
@@ -18,12 +18,12 @@ MANY = 20
 _COLORS = {"succeeded": "green", "running": "cyan"}
 
 
-def show_run(console: Console, view: RunView) -> None:
-    """Print one line about the run and a table of its operations."""
+def show_run(console: Console, view: RunView, waits: Mapping[str, str] | None = None) -> None:
+    """Print one line about the run and a table of its operations; ``waits`` says what some wait for."""
     state = (view.state, _COLORS.get(view.state, "red"))
     took = f" in {duration(view.seconds)}{shared(view)}{why(view)}"
     console.print(Text.assemble((view.name, "bold"), f" {view.run}  ", state, took), soft_wrap=True)
-    rows = [_row(name, one) for name, one in _each(view)]
+    rows = [_row(name, one, (waits or {}).get(name)) for name, one in _each(view)]
     print_table(("", "operation", "agent", "call", "result"), rows)
 
 
@@ -36,8 +36,8 @@ def _each(view: RunView) -> Iterator[tuple[str, OperationView]]:
             yield name, found
 
 
-def _row(name: str, one: OperationView) -> tuple[str | Text, ...]:
-    said = first_line(one.error["message"] if one.error else one.text)
+def _row(name: str, one: OperationView, waits: str | None) -> tuple[str | Text, ...]:
+    said = first_line(one.error["message"] if one.error else one.text or waits)
     agent = (one.agent or "").partition("@")[0]
     return mark(one.state), name, agent, duration(one.seconds), said
 

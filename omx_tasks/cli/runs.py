@@ -23,6 +23,7 @@ from omx_tasks.cli.report import read_report, report_option, write_report
 from omx_tasks.cli.target import existing_store
 from omx_tasks.errors import NotFoundError
 from omx_tasks.runs.listing import RunLine, recent
+from omx_tasks.runs.turns import waits
 
 _run_argument = click.argument("run")
 
@@ -32,11 +33,12 @@ _run_argument = click.argument("run")
 @json_option
 def status(run: str, as_json: bool) -> None:
     """Show a run as it is now."""
-    view = Run(run, existing_store()).status()
+    store = existing_store()
+    view = Run(run, store).status()
     if as_json:
         print_json(view.as_json())
     else:
-        show_run(results(), view)
+        show_run(results(), view, {} if view.over else waits(store, run))
 
 
 @click.command()

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from omx_tasks.broker import queues, turns
 from omx_tasks.broker.turns import Next, Turn, Turns
 from omx_tasks.graph.marker import names_of
+from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.results import joins
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
@@ -31,6 +32,19 @@ def read(store: Store) -> list[Turns]:
     return [
         turns.read_turns(server, answer) for server, answer in zip(servers, answers, strict=True)
     ]
+
+
+def waits(store: Store, run_id: str) -> dict[str, str]:
+    """Return what the operations of a run wait for that have a place in a line, in words."""
+    document = store.run(joins.read_plan(run_id))
+    servers = sorted(StoredPlan.parse(document).servers) if document else []
+    answers = store.run_many([turns.before(server, run_id) for server in servers])
+    return {
+        names_of(id_)[1].partition(":")[0]: f"waits for its turn on {server} ({before} before it)"
+        for server, answer in zip(servers, answers, strict=True)
+        for id_, before in turns.read_before(answer).items()
+        if before
+    }
 
 
 def free(store: Store) -> int:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -194,7 +198,6 @@ def test_a_cancelled_run_gives_up_its_turn_and_its_places(
     run = fleet.submit(*(book.call(f"w{n}") for n in range(20)))
     fleet.until(lambda: waiting(store, book) == 40)
     gone.cancel()
-    free(store)
     assert waiting(store, book) == 20
     first.signal(signal.SIGKILL)
     held.cancel()
@@ -233,3 +236,46 @@ def test_whoever_was_not_woken_is_woken_again(
     monkeypatch.setattr(runs_turns, "LONG", 0.0)
     free(store)
     assert run.wait(20).state == "succeeded"
+
+
+def test_it_is_seen_who_waits_for_whom(
+    fleet: Fleet, book: Book, pages: Book, store: Store, tmp_path: Path
+) -> None:
+    def omx(*words: str) -> str:
+        environ = {**os.environ, "OMX_BROKER_URL": fleet.url}
+        command = [str(Path(sys.executable).with_name("omx")), *words]
+        done = subprocess.run(
+            command, env=environ, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    fleet.start(slots=8)
+    held = fleet.submit(book.call("held", arguments={"hang": True}, timeout=30))
+    fleet.until(lambda: book.begun() == ["held"])
+    run = fleet.submit(book.call("w0"), book.call("r0", "read"))
+    fleet.until(lambda: waiting(store, book) == 1)
+
+    status = omx("status", run.id)
+    assert f"waits for its turn on {book.name} (1 before it)" in status
+    found = [turn for turn in json.loads(omx("turns", "--json")) if turn["server"] == book.name]
+    assert [(one["operation"], one["told"], one["waiting"], one["resource"]) for one in found] == [
+        (task_id(held.id, "held"), True, 1, None)
+    ]
+    assert book.name in omx("turns")
+
+    graph = tmp_path / "graph.yaml"
+    operations = [book.call("a"), book.call("b", "read"), pages.call("c"), pages.call("d", "set")]
+    document = {
+        "name": "seen",
+        "operations": [
+            {"id": one.id, "server": one.server, "tool": one.target, "arguments": {"key": "k"}}
+            for one in operations
+        ],
+    }
+    graph.write_text(json.dumps(document))
+    planned = omx("plan", str(graph))
+    assert f"These take turns at {book.name}: a\n" in planned
+    assert f"These take turns at {pages.name}, each page: c, d\n" in planned
+    steps = json.loads(omx("plan", str(graph), "--json"))["operations"]
+    assert steps["b"]["turns"] is None

@@ -157,8 +157,12 @@ def test_it_is_seen_who_has_a_turn_and_who_waits(line: Line) -> None:
     assert (other.resource, other.id, other.waiting, other.oldest) == ('"x"', "two.d", 0, None)
     line.pass_on("one.a")
     assert not line.read().turns[0].told
-    ids = ["one.b", "two.c", "two.d", "one.a"]
-    assert line.store.run(turns.before(line.server, ids)) == [0, 1, 0, -1]
+    before = [line.store.run(turns.before(line.server, run)) for run in ("one", "two", "three")]
+    assert [turns.read_before(answer) for answer in before] == [
+        {"one.b": 0},
+        {"two.c": 1, "two.d": 0},
+        {},
+    ]
 
 
 def test_who_waits_tells_of_one_that_does_not_come(
