@@ -65,12 +65,15 @@ class OperationError(OmxError):
     - ``reference``: a reference could not be resolved; ``foreach``: not a list; ``size``: too large an output
     - ``cancelled``: its run was cancelled
     - ``lost``: its task was revoked or its worker died; ``internal``: a fault of the agent's own
+
+    ``retry_after`` is in how many seconds the server wants to be asked again, where it said so.
     """
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
+        self.retry_after = retry_after
 
     def as_json(self) -> dict[str, str]:
         """Return the form that results and the command line show: ``{"kind", "message"}``."""

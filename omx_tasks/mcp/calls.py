@@ -15,6 +15,7 @@ from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.uri_template import UriTemplate
 from mcp_types import (
     CONNECTION_CLOSED,
+    INTERNAL_ERROR,
     INVALID_REQUEST,
     MISSING_REQUIRED_CLIENT_CAPABILITY,
     REQUEST_TIMEOUT,
@@ -24,7 +25,7 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from omx_tasks.errors import OperationError, did_you_mean
-from omx_tasks.mcp import values
+from omx_tasks.mcp import retry_hint, values
 from omx_tasks.mcp.flights import ELICITATION, ROOTS, SAMPLING, Flight
 from omx_tasks.mcp.session import Session
 
@@ -32,6 +33,8 @@ Kind: TypeAlias = Literal["tool", "resource", "prompt"]
 Progress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None] | None]
 
 _ASKS_CODES = (MISSING_REQUIRED_CLIENT_CAPABILITY, URL_ELICITATION_REQUIRED)
+# What the SDK says in place of an HTTP answer that is no success and no JSON-RPC.
+_HTTP_ERROR = "Server returned an error response"
 # Servers that may not ask say so in words: "Cannot send 'sampling/createMessage' …".
 _ASKS_WORDS = re.compile(
     "|".join(map(re.escape, (SAMPLING, ELICITATION, ROOTS))) + "|List roots not supported"
@@ -161,7 +164,10 @@ async def _translate_mcp(
     unknown = _unknown(session, kind, target, text)
     if unknown is not None:
         return unknown
-    return OperationError("protocol", f"{where}: MCP error {error.code}: {text}")
+    asked, http = retry_hint.of_data(error.data), session.http_refusal
+    if http.text and error.code == INTERNAL_ERROR and error.message == _HTTP_ERROR:
+        asked, text = http.retry_after, http.text
+    return OperationError("protocol", f"{where}: MCP error {error.code}: {text}", asked)
 
 
 def _lost(session: Session, error: MCPError) -> bool:

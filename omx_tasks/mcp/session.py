@@ -12,6 +12,7 @@ its cancel scope: a server that is killed ends the owner and the calls in flight
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import os
@@ -22,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 import anyio
 import jsonschema.validators  # noqa: F401 - else the SDK imports it in the middle of the first call
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client import CacheConfig, ClientRequestContext
 from mcp_types import (
     INVALID_REQUEST,
@@ -149,6 +150,11 @@ class Session:
             **self._offers,
         }
 
+    @property
+    def http_refusal(self) -> transports.LastStatus:
+        """The last HTTP status that was not a success."""
+        return self._status
+
     def names(self, kind: Literal["tool", "prompt"]) -> frozenset[str]:
         """Return the names of the tools or prompts that the server listed."""
         return frozenset(item["name"] for item in self._offers.get(f"{kind}s", ()))
@@ -175,6 +181,18 @@ class Session:
             _, late = await asyncio.wait((self._owner,), timeout=CLOSE)
             if late:
                 self._abort()
+
+    async def ended(self) -> None:
+        """Wait until no more calls can be made."""
+        await self._end.wait()
+
+    async def answers(self, within: float) -> bool:
+        """Ask the server for its tools, which does no harm; whether it answers within so many seconds."""
+        with contextlib.suppress(TimeoutError, MCPError, anyio.ClosedResourceError, OperationError):
+            async with asyncio.timeout(within):
+                await self.client.session.list_tools()
+                return True
+        return False
 
     async def connection_error(self) -> OperationError:
         """Return the error of a call that the end of the connection cut off, with its reason."""
@@ -222,7 +240,7 @@ class Session:
             self._error = error
             logger.debug("session of %r ended", self.name, exc_info=True)
         finally:
-            self._gone = True
+            self.mark_gone()
             if not self._opened.done():
                 self._opened.cancel()
 

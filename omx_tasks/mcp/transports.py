@@ -19,12 +19,15 @@ from mcp.client.streamable_http import streamable_http_client
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.flights import Flights
 from omx_tasks.mcp.process import ProcessInput, ServerProcess
+from omx_tasks.mcp.retry_hint import of_header
 from omx_tasks.mcp.watch import WatchedReads
 
 Ended: TypeAlias = Callable[[], None]
 
 # Seconds to connect and send. Answers may take as long as the operation's own timeout allows.
 HTTP_TIMEOUT = 30.0
+# Too many requests, service unavailable.
+BUSY = (429, 503)
 
 
 @asynccontextmanager
@@ -51,11 +54,15 @@ class LastStatus:
 
     def __init__(self) -> None:
         self.text = ""
+        #: In how many seconds the server wants to be asked again, where it refused for being busy and said so.
+        self.retry_after: float | None = None
 
     async def look(self, response: httpx2.Response) -> None:
         """Take note of a response (an httpx event hook)."""
         if response.status_code >= 400:
             self.text = f"HTTP {response.status_code} {response.reason_phrase}".strip()
+            busy = response.status_code in BUSY
+            self.retry_after = of_header(response.headers.get("retry-after")) if busy else None
 
     def client(
         self,
