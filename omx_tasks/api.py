@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from omx_tasks import settings
 from omx_tasks.agents.registry import agents, broken_servers, catalogue
@@ -31,6 +31,9 @@ from omx_tasks.runs.submit import submit
 from omx_tasks.runs.view import RunView, read
 from omx_tasks.store.client import Store
 from omx_tasks.store.in_use import make_store
+
+#: What becomes of an operation of which nobody knows whether it was done.
+Choice: TypeAlias = Literal["keep", "retry", "done"]
 
 
 class Run:
@@ -70,13 +73,13 @@ class Run:
             wait_until_settled(self._store, self.id, timeout)
         return bool(state)
 
-    def resume(self, unknown: Literal["keep", "retry"] = "keep") -> int:
+    def resume(self, unknown: Choice = "keep", choices: Mapping[str, Choice] | None = None) -> int:
         """Take up a run that failed or was cancelled: begin anew what is not done; return how often that was now.
 
-        What is `unknown` may have been done: with ``retry`` it is done again, else it stays so. Raises `UsageError`
-        where there is nothing to take up.
+        What is `unknown` may have been done: with ``retry`` it is done again, with ``done`` it counts as done, else it
+        stays so; ``choices`` are for single operations. Raises `UsageError` where there is nothing to take up.
         """
-        return resume(self._store, self.id, unknown)
+        return resume(self._store, self.id, unknown, choices)
 
 
 class Graph(model.Graph):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import cast, get_args
 
 import click
 
-from omx_tasks.api import Run
+from omx_tasks.api import Choice, Run
 from omx_tasks.cli.following import followed
 from omx_tasks.cli.output import json_option, print_json, results, say
 from omx_tasks.cli.present import complain_of_failures, show_run
@@ -22,15 +23,16 @@ from omx_tasks.store.client import Store
 @click.argument("run")
 @click.option(
     "--unknown",
-    type=click.Choice(["keep", "retry"]),
-    default="keep",
-    show_default=True,
-    help="Operations that may have been done: leave them, or do them again.",
+    multiple=True,
+    metavar="[OPERATION=]CHOICE",
+    help="Operations that may have been done: keep (default), retry, or done: somebody saw to it.",
 )
 @click.option("--detach", is_flag=True, help="Print the run's id, and return.")
 @report_option
 @json_option
-def resume(run: str, unknown: str, detach: bool, report: Path | None, as_json: bool) -> None:
+def resume(
+    run: str, unknown: tuple[str, ...], detach: bool, report: Path | None, as_json: bool
+) -> None:
     """Take up a run that failed or was cancelled: do what is not done.
 
     What succeeded stays, and so does what failed with `on_failure: continue`. An operation that is unknown may have
@@ -42,7 +44,8 @@ def resume(run: str, unknown: str, detach: bool, report: Path | None, as_json: b
         raise click.UsageError("with --detach, ask later: `omx result RUN --report FILE.html`")
     store = existing_store()
     handle = Run(run, store)
-    generation = handle.resume("retry" if unknown == "retry" else "keep")
+    every, choices = _choices(unknown)
+    generation = handle.resume(every, choices)
     if detach:
         print_json({"run": run}) if as_json else click.echo(run)
         return
@@ -57,6 +60,17 @@ def resume(run: str, unknown: str, detach: bool, report: Path | None, as_json: b
     else:
         show_run(results(), view)
     sys.exit(0 if view.succeeded and reported else 1)
+
+
+def _choices(given: tuple[str, ...]) -> tuple[Choice, dict[str, Choice]]:
+    """Read what becomes of unknown operations: of all, and of single ones."""
+    choices: dict[str, Choice] = {}
+    for word in given:
+        name, _, choice = word.rpartition("=")
+        if choice not in get_args(Choice):
+            raise click.UsageError(f"--unknown {word}: {choice!r} is none of keep, retry, done")
+        choices[name] = cast("Choice", choice)
+    return choices.pop("", "keep"), choices
 
 
 def _calls(store: Store, run_id: str) -> dict[str, str]:

@@ -241,9 +241,21 @@ def cancel(run_id: str, why: Mapping[str, str] | None = None) -> Call:
     return Call(script("cancel_1"), keys.run_keys(run_id), arguments, durable=True)
 
 
-def resume(run_id: str, plan: StoredPlan, token: str, *, retry_unknown: bool) -> Call:
-    """Take a run up again; answers ['resumed', generation, id, …], or [why not]."""
-    arguments: list[Any] = [token, int(retry_unknown)]
+def resume(
+    run_id: str,
+    plan: StoredPlan,
+    token: str,
+    unknown: str = "keep",
+    choices: Mapping[str, str] | None = None,
+) -> Call:
+    """Take a run up again; answers ['resumed', generation, id, …], or [why not].
+
+    What becomes of unknown operations is ``unknown``, or for single ones in ``choices``: keep, retry, done.
+    """
+    single = choices or {}
+    arguments: list[Any] = [token, unknown, len(single)]
+    for pair in single.items():
+        arguments += pair
     for name, step in plan.steps.items():
         arguments += (name, int(step.goes_on))
     return Call(script("resume_1"), keys.run_keys(run_id), arguments, durable=True)

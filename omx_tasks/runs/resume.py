@@ -1,18 +1,20 @@
 """Takes up a run that failed or was cancelled: what is done stays, all else is begun anew.
 
 Done are operations that succeeded, and failures after which the graph goes on (``on_failure: continue``): what depends
-on those has seen them. An operation that is `unknown` may have been done, so it is only begun again when that is asked
-for; otherwise it stays, what needs it stays skipped, and the run ends as failed again.
+on those has seen them. An operation that is `unknown` may have been done. Somebody who can see whether it was says what
+becomes of it: it is begun again, or counts as done (without an output). Otherwise it stays, what needs it stays
+skipped, and the run ends as failed again.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from enum import StrEnum
 
-from omx_tasks.errors import NotFoundError, UsageError
-from omx_tasks.graph.stored import StoredPlan
+from omx_tasks.errors import NotFoundError, UsageError, did_you_mean
+from omx_tasks.graph.stored import StoredPlan, item_of
 from omx_tasks.results import joins
 from omx_tasks.runs.advance import advance
 from omx_tasks.runs.cancel import wait_until_settled
@@ -28,21 +30,33 @@ class Unknown(StrEnum):
 
     KEEP = "keep"
     RETRY = "retry"
+    DONE = "done"
 
 
-def resume(store: Store, run_id: str, unknown: Unknown | str = Unknown.KEEP) -> int:
+def resume(
+    store: Store,
+    run_id: str,
+    unknown: Unknown | str = Unknown.KEEP,
+    choices: Mapping[str, Unknown | str] | None = None,
+) -> int:
     """Take a run up again and return how often that has happened to it now.
 
+    ``choices`` says of single unknown operations what becomes of them, ``unknown`` of all others.
     Raises `NotFoundError` where there is no such run, and `UsageError` where there is nothing to take up.
     """
-    retry = Unknown(unknown) is Unknown.RETRY
+    single = {name: Unknown(choice) for name, choice in (choices or {}).items()}
     document = store.run(joins.read_plan(run_id))
     if document is None:
         raise _refusal(run_id, "")
     plan = StoredPlan.parse(document)
+    for name in single:
+        if item_of(name)[0] not in plan.steps:
+            raise NotFoundError(
+                f"run {run_id} has no operation {name!r}.{did_you_mean(name, plan.steps)}"
+            )
     wait_until_settled(store, run_id, SETTLE)
     require(store, plan, plan.steps.values())
-    request = joins.resume(run_id, plan, secrets.token_hex(8), retry_unknown=retry)
+    request = joins.resume(run_id, plan, secrets.token_hex(8), Unknown(unknown), single)
     # Before, so that it is looked after should we die; and after, since until then it may be struck off as over.
     store.run(joins.reopen(run_id, time.time()))
     verdict, *rest = (word.decode() for word in store.run(request))
@@ -63,7 +77,7 @@ def _refusal(run_id: str, verdict: str) -> UsageError:
         case "nothing":
             return UsageError(
                 f"nothing of run {run_id} can be resumed: all that is not done is unknown, or needs what is; "
-                "see with `omx status` whether it was done, then `omx resume --unknown retry` does it again"
+                "see whether it was done, then `omx resume` with `--unknown retry` or `--unknown done` goes on"
             )
         case "running":
             return UsageError(f"run {run_id} is running: there is nothing to resume")

@@ -87,10 +87,10 @@ class Driven:
         state, *_ = names(self.call(joins.cancel(self.id)))
         return state
 
-    def resume(self, *, retry_unknown: bool = False, token: str | None = None) -> list[str]:
+    def resume(self, unknown: str = "keep", token: str | None = None, **choices: str) -> list[str]:
         stored = StoredPlan.of(self.plan, self.inputs)
         token = token or f"token-{next(_tokens)}"
-        return names(self.call(joins.resume(self.id, stored, token, retry_unknown=retry_unknown)))
+        return names(self.call(joins.resume(self.id, stored, token, unknown, choices)))
 
     def view(self) -> RunView:
         return read(self.store, self.id)

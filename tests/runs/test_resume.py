@@ -93,7 +93,7 @@ def test_the_unknown_stays_and_what_needs_it_is_skipped_unless_it_is_to_be_tried
     run.do("d:1")
     assert run.view().state == "failed"
     assert run.resume() == ["nothing"]
-    assert run.resume(retry_unknown=True) == ["resumed", "2", "a:2"]
+    assert run.resume("retry") == ["resumed", "2", "a:2"]
     for name in ("a:2", "b:2", "c:2"):
         run.do(name)
     assert run.view().state == "succeeded"
@@ -172,8 +172,37 @@ def test_unknown_items_stay_and_make_their_foreach_unknown_again(drive: Drive) -
         "a": "succeeded", "each": ["unknown", "succeeded", "succeeded"], "end": "skipped",
     }  # fmt: skip
     assert run.resume() == ["nothing"]
-    assert run.resume(retry_unknown=True) == ["resumed", "2", "each[0]:2"]
+    assert run.resume("retry") == ["resumed", "2", "each[0]:2"]
     assert run.do("each[0]:2") == ["end:2"]
+
+
+def test_what_somebody_saw_to_counts_as_done_one_by_one_or_all(drive: Drive) -> None:
+    run = drive(
+        operation("a"), operation("b"), operation("c", ["a"]), operation("d", ["b"]), operation("e")
+    )
+    for name in ("a", "b", "e"):
+        run.do(name, "unknown")
+    assert run.resume(a="done", b="retry") == ["resumed", "1", "b:1", "c:1"]
+    view = run.view().operations
+    assert (view["a"].state, view["a"].error, view["a"].attempts) == ("succeeded", None, 1)
+    run.do("b:1")
+    run.do("c:1")
+    run.do("d:1")
+    assert run.view().state == "failed"
+    assert run.resume("done") == ["resumed", "2"]
+    assert run.view().state == "succeeded"
+
+
+def test_items_that_somebody_saw_to_make_their_foreach_done(drive: Drive) -> None:
+    run = _each(drive)
+    run.expand("each", [0, 1])
+    run.do("each[0]", "unknown")
+    run.do("each[1]", "unknown")
+    assert run.resume(**{"each[0]": "done"}) == ["resumed", "1"]
+    assert run.states()["each"] == ["succeeded", "unknown"]
+    assert run.resume("done") == ["resumed", "2", "end:2"]
+    run.do("end:2")
+    assert run.view().state == "succeeded"
 
 
 @pytest.mark.parametrize("story", ["failed", "cancelled"])
@@ -241,7 +270,7 @@ def test_what_cannot_be_resumed_is_refused_with_what_to_do(drive: Drive, store: 
     with pytest.raises(UsageError, match="is running"):
         resume(store, run.id)
     run.do("a", "unknown")
-    with pytest.raises(UsageError, match="omx resume --unknown retry"):
+    with pytest.raises(UsageError, match="--unknown retry"):
         resume(store, run.id)
     assert resume(store, run.id, "retry") == 1
     run.do("a:1")
@@ -283,9 +312,9 @@ def test_however_often_a_run_is_cut_off_each_operation_succeeds_once_after_its_n
         if run.view().over:
             if run.view().state == "succeeded":
                 break
-            retry = chance.random() < 0.5
-            verdict, *rest = run.resume(retry_unknown=retry)
-            assert verdict == "resumed" or (verdict == "nothing" and not retry)
+            choice = chance.choice(["keep", "retry", "retry"])
+            verdict, *rest = run.resume(choice)
+            assert verdict == "resumed" or (verdict == "nothing" and choice == "keep")
             ready = rest[1:]
             continue
         if chance.random() < 0.1:

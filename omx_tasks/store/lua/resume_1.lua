@@ -1,15 +1,17 @@
 -- Take up a run that failed or was cancelled: what is not done is to be done, in a new generation of its names.
 -- Done are operations that succeeded, and those that failed where the run goes on after a failure: others have seen
--- their error. One that is unknown stays so, and what needs it skipped, unless the unknown ones are to be tried again.
+-- their error. One that is unknown is tried again ('retry'), counts as done ('done': somebody saw to it), or stays so,
+-- and what needs it skipped ('keep').
 -- Of a foreach the items that are done stay. An operation that was interrupted without an outcome keeps the number of
 -- its attempt: by that its agent knows that it was begun before.
--- KEYS: the run's. ARGV: a token of this request, 1 to try the unknown ones again, then for each operation: operation,
--- 1 if its dependents run even when it failed.
+-- KEYS: the run's. ARGV: a token of this request, what becomes of unknown operations, of how many that is said one by one,
+-- those: operation, what becomes of it; then for each operation: operation, 1 if its dependents run even when it failed.
 -- Returns {'resumed', generation, name, …} with what is ready; or {reason}: '' when there is no such run, its state when
 -- that is neither failed nor cancelled, or 'nothing' when nothing is left that would be done.
 -- Run twice with one token: the second changes nothing and returns what nobody has begun yet.
 --@include run_keys
-local token, retry = ARGV[1], ARGV[2] == '1'
+local token, choices, first = ARGV[1], {}, 4 + 2 * tonumber(ARGV[3])
+for i = 4, first - 1, 2 do choices[ARGV[i]] = ARGV[i + 1] end
 
 local function mapping(key)
   local flat, found = redis.call('HGETALL', key), {}
@@ -38,11 +40,23 @@ local function has_outcome(id)
   return redis.call('HEXISTS', RECORDS, id) == 1
 end
 
+local function choice(id)
+  return choices[id] or ARGV[2]
+end
+
+-- Operations that somebody says were done.
+local accepted = {}
+for id, state in pairs(states) do
+  local is_foreach = items[id] and not string.find(id, '[', 1, true)
+  if state == 'unknown' and choice(id) == 'done' and has_outcome(id) and not is_foreach then accepted[#accepted + 1] = id end
+end
+for _, id in ipairs(accepted) do states[id] = 'succeeded' end
+
 local function is_to_do(id, goes_on)
   local state = states[id]
   if state == 'succeeded' then return false end
   if state == 'failed' then return not goes_on end
-  if state == 'unknown' then return retry or not has_outcome(id) end
+  if state == 'unknown' then return choice(id) == 'retry' or not has_outcome(id) end
   return true
 end
 
@@ -64,12 +78,16 @@ end
 
 -- What is to be done, before what cannot be done is taken out of it.
 local order, todo, expanded, blocking, unknown = {}, {}, {}, {}, 0
-for i = 3, #ARGV, 2 do
+for i = first, #ARGV, 2 do
   local operation, goes_on = ARGV[i], ARGV[i + 1] == '1'
   order[#order + 1] = operation
   if items[operation] and states[operation] ~= 'succeeded' then
     local found = items_of(operation, goes_on)
-    if #found.todo + found.missing > 0 then todo[operation], expanded[operation] = true, found end
+    if #found.todo + found.missing > 0 then
+      todo[operation], expanded[operation] = true, found
+    elseif not next(found.kept) then
+      accepted[#accepted + 1], states[operation] = operation, 'succeeded'
+    end
   elseif not items[operation] and is_to_do(operation, goes_on) then
     todo[operation] = true
   end
@@ -97,7 +115,7 @@ for _, operation in ipairs(order) do
     for _, next_one in ipairs(successors[operation] or {}) do waits[next_one] = (waits[next_one] or 0) + 1 end
   end
 end
-if open == 0 then return {'nothing'} end
+if open + #accepted == 0 then return {'nothing'} end
 
 for _, key in ipairs(KEYS) do redis.call('PERSIST', key) end
 local ended = redis.call('HMGET', RUN, 'finished', 'idle', 'timeout')
@@ -119,7 +137,7 @@ end
 local function begin_anew(id)
   local state = states[id]
   if not state then return end
-  if state == 'running' or (state == 'unknown' and not retry and not has_outcome(id)) then
+  if state == 'running' or (state == 'unknown' and choice(id) ~= 'retry' and not has_outcome(id)) then
     redis.call('HDEL', STATES, id)
     tell(id, 'waiting', '')
     return
@@ -153,6 +171,15 @@ local function take_up_items(operation, found)
   end
 end
 
+for _, id in ipairs(accepted) do
+  local record = cjson.decode(redis.call('HGET', RECORDS, id) or '{}')
+  record.error = cjson.null
+  local text = cjson.encode(record)
+  if record.attempts then redis.call('HSET', RECORDS, id, text) end
+  redis.call('HSET', STATES, id, 'succeeded')
+  tell(id, 'succeeded', record.attempts and text or '')
+end
+
 for _, operation in ipairs(order) do
   if blocked[operation] then
     if states[operation] ~= 'skipped' then
@@ -167,4 +194,5 @@ for _, operation in ipairs(order) do
     if count > 0 then redis.call('HSET', WAITS, operation, count) else make_ready(operation) end
   end
 end
+close_run_if_done()
 return resumed(ready)
