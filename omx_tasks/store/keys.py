@@ -351,7 +351,7 @@ def event_producer(number: int, producer: str) -> str:
 
 
 def event_bell(number: int) -> str:
-    """Sharded channel: how many events of each priority were just published, as ``n n n n``."""
+    """Sharded channel: how many events of each priority were published, as ``n n n n``; none: it was given back."""
     return _event_key(number, "bell")
 
 

@@ -1,13 +1,15 @@
 -- Say what became of events: move the cursor over what is handled, have tried again what failed, park what failed too often.
--- KEYS: the partition's and the group's. ARGV: group, consumer, 1 to give the partition back, then words:
+-- KEYS: the partition's and the group's. ARGV: group, consumer, 1 to give the partition back (its bell says so), then words:
 --   'to' priority number: all events up to this number are handled, but those that follow of this priority:
 --   'failed' priority number delay (ms) deliveries; 'dead' priority number error deliveries;
 --   'behind' priority number: its line is being tried again, it waits there
 --   'done' member; 'again' member delay deliveries; 'parked' member error: what became of one that was tried again
--- Returns 'done', or 'fenced' where another consumer has the partition: nothing is changed then.
+-- Returns 'done', or 'fenced' where another consumer has the partition: nothing is changed then, but that this one
+-- is there no more if it gives back.
 -- Run twice: the second run finds the cursor moved and the members gone; it changes nothing.
 --@include event_group_keys
 local group, consumer, gives_back = ARGV[1], ARGV[2], ARGV[3] == '1'
+if gives_back then redis.call('ZREM', CONSUMERS, consumer) end
 if redis.call('HGET', GROUP, 'owner') ~= consumer then
   redis.call('HINCRBY', GROUP, 'fenced', 1)
   return 'fenced'
@@ -110,6 +112,6 @@ end
 if gives_back then
   redis.call('HDEL', GROUP, 'owner', 'until', 'given')
   for priority = 0, 3 do redis.call('HDEL', GROUP, 'end:' .. priority) end
-  redis.call('ZREM', CONSUMERS, consumer)
+  redis.call('SPUBLISH', BELL, '0 0 0 0')
 end
 return 'done'

@@ -20,7 +20,7 @@ local LOOKED_THROUGH = 2000
 local now = now_ms()
 
 redis.call('ZADD', CONSUMERS, now, consumer)
-redis.call('ZREMRANGEBYSCORE', CONSUMERS, '-inf', now - 2 * lease)
+redis.call('ZREMRANGEBYSCORE', CONSUMERS, '-inf', now - lease)
 local consumers = redis.call('ZCARD', CONSUMERS)
 redis.call('HSET', SEEN, group, whole(now))
 for priority = 0, 3 do
