@@ -6,6 +6,10 @@
 >>> graph.submit().wait().operations["now"].text  # doctest: +SKIP
 
 The cluster is the one of ``OMX_BROKER_URL``, else the one that ``omx up`` started on this machine.
+
+All times are seconds, moments are Unix seconds. Errors are those of `omx_tasks.errors`: a `UsageError` says what to
+mend (`GraphError`, `ConfigurationError`, `NotFoundError`), an `UnavailableError` that the cluster could not be
+reached. That an operation failed is no exception: the run's view says so.
 """
 
 from __future__ import annotations
@@ -37,7 +41,11 @@ Choice: TypeAlias = Literal["keep", "retry", "done"]
 
 
 class Run:
-    """A run that was submitted; ``id`` finds it again, from any process."""
+    """A run that was submitted; ``id`` finds it again, from any process, until it is no longer kept.
+
+    Its methods raise `NotFoundError` where there is no such run, and `UnavailableError` where the cluster cannot be
+    reached.
+    """
 
     def __init__(self, run_id: str, store: Store | None = None) -> None:
         self.id = run_id
@@ -47,15 +55,22 @@ class Run:
         return f"<Run {self.id}>"
 
     def status(self) -> RunView:
-        """Return the run as it is now."""
+        """Return the run as it is now: its state, and each operation's state, times, output and error."""
         return read(self._store, self.id)
 
     def changes(self, timeout: float | None = None, *, generation: int = 0) -> Iterator[Change]:
-        """Yield each change of state, from the run's beginning to its end; or from its n-th resumption on."""
+        """Yield each change of state from the run's beginning to its end, as it comes, and all progress.
+
+        However late one begins, all changes of state come, and of each operation's progress the newest. Ends without an
+        error after ``timeout`` seconds. Several may follow one run. With ``generation``, from its n-th resumption on.
+        """
         return follow(self._store, self.id, timeout=timeout, generation=generation)
 
     def wait(self, timeout: float | None = None) -> RunView:
-        """Wait until the run is over and return it; raises `TimeoutError` after ``timeout`` seconds."""
+        """Wait until the run is over and return it, whether it succeeded or not.
+
+        Raises `TimeoutError` after ``timeout`` seconds; the run goes on.
+        """
         for _ in self.changes(timeout):
             pass
         view = self.status()
@@ -64,9 +79,10 @@ class Run:
         return view
 
     def cancel(self, timeout: float = 0.0) -> bool:
-        """End the run: what waits is not started any more, what runs is cut off. False when there is no such run.
+        """End the run: what waits is not started any more, what runs is cut off.
 
-        Servers are told of each call that is cut off. ``timeout`` is the seconds to wait for that.
+        Servers are told of each call that is cut off. ``timeout`` is the seconds to wait for that. Returns False,
+        instead of an error, when there is no such run. A run that is over stays as it is.
         """
         state = cancel(self._store, self.id)
         if state == "cancelled" and timeout:
@@ -83,7 +99,10 @@ class Run:
 
 
 class Graph(model.Graph):
-    """Operations and what each needs, to be submitted."""
+    """Operations and what each needs: ``Graph(name=…, operations=[…])``, or ``Graph.load(path)``, to be submitted.
+
+    Making one raises `GraphError` with all that it can tell by itself: unknown keys, wrong values.
+    """
 
     def submit(
         self,
@@ -94,8 +113,11 @@ class Graph(model.Graph):
     ) -> Run:
         """Check the graph against what the agents offer, store it and start it.
 
-        After ``timeout`` seconds (default: the graph's own) it is cancelled, wherever its producer is then.
-        Raises `GraphError` or `UnavailableError` (the cluster cannot be reached) where nothing was queued, and
+        ``inputs`` are the values of the graph's inputs, by name. After ``timeout`` seconds (default: the graph's own)
+        the run is cancelled, wherever its producer is then.
+
+        Raises `GraphError` (the graph or an input is wrong), `ConfigurationError` (no agent is up, or none could run an
+        operation) or `UnavailableError` (the cluster cannot be reached) where nothing was queued, and
         `UnconfirmedError` where the run may be stored all the same.
         """
         return submit_graph(store or default_store(), self, inputs or {}, timeout=timeout)
