@@ -59,7 +59,8 @@ def parse(raw: Any) -> Hints:
     known = ("read_only", "idempotent", "resource", "shared", "cache")
     for key in raw:
         if key not in known:
-            raise ValueError(f'"omx" has no key {key!r}.{did_you_mean(key, known)}')
+            hint = did_you_mean(key, known) or f" Known keys: {', '.join(known)}"
+            raise ValueError(f'"omx" has no key {key!r}.{hint}')
     return Hints(
         _tools(raw, "read_only"),
         _tools(raw, "idempotent"),

@@ -140,6 +140,7 @@ def test_the_projects_own_key_is_read_strictly(write):
     ("server", "expected"),
     [
         ({"command": "x", "omx": {"readonly": []}}, "Did you mean 'read_only'?"),
+        ({"command": "x", "omx": {"zzz": []}}, "Known keys: read_only, idempotent, resource"),
         ({"command": "x", "omx": {"read_only": "a"}}, "omx.read_only"),
         ({"command": "x", "omx": {"resource": "a["}}, "JMESPath"),
         ({"command": "x", "omx": {"shared": 1}}, "omx.shared"),
