@@ -147,6 +147,7 @@ def check_against_agents(store: Store, graph: model.Graph, *, source: str = "") 
     """Raise `GraphError` or `ConfigurationError` where no agent could run the graph as it is."""
     records = agents(store)
     if not records:
+        check(graph, source=source)
         raise ConfigurationError(
             f"no agent is up on {store.address}: start one with `celery -A omx_tasks worker`"
         )

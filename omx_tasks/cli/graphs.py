@@ -32,7 +32,6 @@ def check(graph: str, mcp_config: str | None, as_json: bool) -> None:
     Uses what the agents of the system that is up know, else starts each server that the graph names and asks it.
     """
     model = Graph.load(graph)
-    check_graph(model, source=graph)
     if known_url() is not None and mcp_config is None:
         check_against_agents(existing_store(), model, source=graph)
     else:
@@ -51,6 +50,7 @@ def _check_against_servers(model: Graph, mcp_config: str | None, source: str) ->
     """Ask the servers that a graph names, and check it against what they say."""
     from omx_tasks.cli.direct import probe_all
 
+    check_graph(model, source=source)
     configs = server_file(mcp_config).servers
     check_graph(model, servers=configs, source=source)
     named = {operation.server for operation in model.operations}
@@ -115,8 +115,8 @@ def _by_place(places: Mapping[str, str]) -> dict[str, list[str]]:
 
 def _checked_durations(graph: Graph, source: str) -> Durations:
     """Check a graph, with what a system that is up knows; return what was measured there."""
-    check_graph(graph, source=source)
     if known_url() is None:
+        check_graph(graph, source=source)
         return Durations()
     store = existing_store()
     check_against_agents(store, graph, source=source)

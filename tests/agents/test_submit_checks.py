@@ -73,12 +73,31 @@ def test_servers_that_no_agent_has_together_are_told(shared: Fleet, fleet: Fleet
         submit_graph(fleet.store, Graph(name="wrong", operations=[both]), {})
 
 
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_the_command_line_tells_all_problems_at_once(
+    shared: Fleet, tmp_path: Path, command: str
+) -> None:
+    wrong = [_notes(arguments={"nam": "x"}), _notes(id="b", needs=["zzz"], arguments={"name": "x"})]
+    done = _omx(shared, tmp_path, command, Graph(name=uuid.uuid4().hex, operations=wrong))
+    assert done.returncode == 2, done
+    assert "requires the argument 'name'" in done.stderr
+    assert "needs 'zzz', which is no operation of this graph" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["check", "plan", "run"])
 def test_the_command_line_uses_it_too(shared: Fleet, tmp_path: Path, command: str) -> None:
-    path = tmp_path / "graph.json"
     graph = Graph(name=uuid.uuid4().hex, operations=[_notes(arguments={"nam": "x"})])
+    done = _omx(shared, tmp_path, command, graph)
+    assert done.returncode == 2, done
+    assert "requires the argument 'name'" in done.stderr
+
+
+def _omx(
+    shared: Fleet, tmp_path: Path, command: str, graph: Graph
+) -> subprocess.CompletedProcess[str]:
+    path = tmp_path / "graph.json"
     path.write_text(json.dumps(graph.to_data()))
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", "from omx_tasks.cli.main import main; main()", command, str(path)],
         env={**os.environ, "OMX_BROKER_URL": shared.url},
         cwd=tmp_path,
@@ -87,5 +106,3 @@ def test_the_command_line_uses_it_too(shared: Fleet, tmp_path: Path, command: st
         timeout=30,
         check=False,
     )
-    assert done.returncode == 2, done
-    assert "requires the argument 'name'" in done.stderr
