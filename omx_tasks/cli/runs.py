@@ -109,7 +109,10 @@ def _line(run: RunLine) -> tuple[str, ...]:
 @_run_argument
 @json_option
 def cancel(run: str, as_json: bool) -> None:
-    """End a run: what waits is not started any more, what runs is cut off, and its server told."""
+    """End a run: what waits is dropped, what runs is cut off.
+
+    The servers are told of each call that is cut off.
+    """
     handle = Run(run, existing_store())
     if not handle.cancel(SETTLE):
         raise NotFoundError(f"there is no run {run!r} (any more): `omx runs` lists those there are")
