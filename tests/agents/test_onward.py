@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
-from fleet import Fleet, one
+from fleet import Fleet, one, states
 
 from omx_tasks.broker import audit
 from omx_tasks.broker.routing import queue_of
@@ -53,6 +53,43 @@ def test_what_goes_on_here_comes_back_when_the_agent_dies(
     view = run.wait(timeout=30)
     assert view.state == "succeeded"
     assert one(view, "b").attempts == 2
+
+
+def test_what_goes_on_here_and_may_have_been_done_is_not_done_again_when_the_agent_dies(
+    fleet: Fleet, until: Until
+) -> None:
+    first = fleet.start(4, lease=1.5)
+    run = fleet.submit(
+        fleet.call("a"),
+        fleet.call("b", "write", needs=["a"], arguments={"seconds": 60}),
+        fleet.call("c", needs=["b"]),
+    )
+    until(lambda: fleet.executions()["write b"] == 1)
+    fleet.start(4, lease=1.5)
+    first.signal(signal.SIGKILL)
+    assert states(run.wait(timeout=30)) == {"a": "succeeded", "b": "unknown", "c": "skipped"}
+    assert fleet.executions()["write b"] == 1
+
+
+def test_a_chain_goes_on_elsewhere_when_its_agent_is_asked_to_end(
+    fleet: Fleet, until: Until
+) -> None:
+    first = fleet.start(4)
+    names = [f"c{number}" for number in range(20)]
+    chain = [
+        fleet.call(name, needs=[before] if before else [], arguments={"seconds": 0.1})
+        for before, name in zip(["", *names], names, strict=False)
+    ]
+    run = fleet.submit(*chain)
+    until(lambda: fleet.executions()["read c3"] == 1)
+    first.signal(signal.SIGTERM)
+    fleet.start(4)
+    view = run.wait(timeout=30)
+    assert first.end() == 0
+    assert view.state == "succeeded"
+    assert {one(view, name).attempts for name in names} == {1}
+    assert len({one(view, name).agent for name in names}) == 2
+    assert [fleet.executions()[f"read {name}"] for name in names] == [1] * 20
 
 
 def test_a_message_that_came_before_its_turn_comes_back_when_it_is_ready(

@@ -15,6 +15,7 @@ from omx_tasks.broker.routing import queue_of
 from omx_tasks.graph.marker import task_id
 from omx_tasks.graph.model import Graph
 from omx_tasks.graph.plan import compile_plan
+from omx_tasks.results.joins import Following
 from omx_tasks.runs.advance import advance, plans
 from omx_tasks.runs.reconcile import Found, reconcile
 from omx_tasks.runs.submit import submit
@@ -110,6 +111,47 @@ def test_the_message_of_an_operation_that_was_begun_comes_back_when_it_is_lost(
     run.start("a")
     look(run)
     assert len(_claim(run)) == 1
+
+
+@pytest.fixture
+def following(drive: Drive) -> Driven:
+    """A run whose second operation went on under the message of the first, which has a queue of its own."""
+    word = f"test_{uuid.uuid4().hex}"
+    run = drive(operation("a", requires=[word]), operation("b", ["a"]))
+    run.start("a")
+    run.finish("a", following=Following("b", "token", "a"))
+    return run
+
+
+def test_what_goes_on_without_a_message_is_left_alone_while_the_one_before_is_held(
+    look: Look, run: Driven, following: Driven
+) -> None:
+    _publish(following)
+    held = _claim(following)
+    look(following)
+    assert _claim(following) == []
+    assert following.start("b").verdict == "early"
+    assert run.store.run(queues.ack(_queue(following), held)) == [1, 0, 0]
+
+
+def test_when_the_message_before_is_lost_that_is_published_again(
+    look: Look, following: Driven
+) -> None:
+    look(following)
+    assert [held.id for held in _claim(following)] == [task_id(following.id, "a")]
+    assert following.start("a").carried == "b"
+    assert look(following).published == 1, "b itself from now on"
+    assert _claim(following) == []
+
+
+def test_what_goes_on_fails_when_the_message_before_is_dead(
+    look: Look, following: Driven, until: Callable[..., None]
+) -> None:
+    _publish(following)
+    _claim(following, lease=1)
+    until(lambda: _claim(following, lease=1, deliveries=1) == [] and _dead(following))
+    assert look(following).given_up == 1
+    assert following.states() == {"a": "succeeded", "b": "failed"}
 
 
 def test_what_is_ready_for_a_short_time_only_is_left_alone(look: Look, run: Driven) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from driven import Drive, Driven, operation
+from driven import Drive, Driven, names, operation
 
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.results import joins
-from omx_tasks.results.joins import Beginning, Ending, Outcome
+from omx_tasks.results.joins import Beginning, Ending, Following, Outcome, Start
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
@@ -63,6 +63,17 @@ def _item(run: Driven) -> None:
     run.do("each[0]", "failed")
 
 
+def _go_on(run: Driven) -> None:
+    run.start("a")
+    run.finish("a", following=Following("b", "token of b", "a", ("a",)), text="1")
+
+
+def _set_free(run: Driven) -> None:
+    _go_on(run)
+    run.start("a", "of whoever got its message next")
+    run.start("b")
+
+
 def _cancel(run: Driven) -> None:
     run.start("a")
     run.cancel()
@@ -75,7 +86,9 @@ def _all(run: Driven) -> None:
         run.do(name)
 
 
-STORIES = [_start, _finish, _fail, _unknown, _expand, _expand_nothing, _item, _cancel, _all]
+STORIES = [
+    _start, _finish, _fail, _unknown, _expand, _expand_nothing, _item, _go_on, _set_free, _cancel, _all,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__.strip("_"))
@@ -166,6 +179,85 @@ def test_what_was_released_by_a_write_that_was_lost_is_early_until_it_is_release
     assert run.start("end").verdict == "early"
     run.finish("b")
     assert run.start("b").verdict == "over"
+
+
+B_AFTER_A = Following("b", "token of b", "a", ("a",))
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_one_that_became_ready_goes_on_where_the_one_before_ended(
+    drive: Drive, twice: bool
+) -> None:
+    run = drive(*_graph(), twice=twice)
+    run.start("a")
+    assert run.finish("a", following=B_AFTER_A, text="1") == ["c"]
+    value = {"text": "1", "error": None}
+    assert run.begun == Start("go", 1, values={"a": value})
+    assert run.states()["b"] == "running"
+    assert run.start("b").verdict == "early", "nobody else may have it"
+    end = Following("each", "token of each", "a", ("a",))
+    assert run.finish("b", following=end) == []
+    assert run.begun == Start("go", 1, values={"a": value})
+    assert run.start("b").verdict == "over"
+
+
+def test_what_is_not_ready_does_not_go_on(drive: Drive) -> None:
+    run = drive(*_graph())
+    run.do("a")
+    run.start("c")
+    assert run.finish("c", following=Following("end", "token", "c")) == []
+    assert run.begun is None
+    assert run.states()["end"] == "waiting"
+
+
+def test_what_failed_is_not_gone_on_from(drive: Drive) -> None:
+    run = drive(*_graph())
+    run.start("a")
+    assert run.finish("a", "failed", following=B_AFTER_A) == []
+    assert run.begun is None
+    assert run.states()["b"] == "skipped"
+
+
+def test_when_the_message_before_comes_back_what_it_stood_for_gets_its_own(drive: Drive) -> None:
+    run = drive(*_graph())
+    _go_on(run)
+    for _ in range(2):
+        assert run.start("a", "next") == Start("over", carried="b")
+    assert run.start("b", "x").attempt == 2
+    assert run.start("a", "next") == Start("over"), "it has a message of its own now"
+    run.finish("b")
+    assert run.start("a", "late") == Start("over")
+
+
+def test_what_went_on_before_its_run_was_resumed_begins_anew_with_a_message(drive: Drive) -> None:
+    run = drive(*_graph())
+    _go_on(run)
+    run.cancel()
+    plan = StoredPlan.of(run.plan, {})
+    words = run.call(joins.resume(run.id, plan, "again", retry_unknown=False))
+    assert names(words) == ["resumed", "1", "b:1", "c:1"]
+    assert run.start("b").verdict == "over"
+    (answer,) = run.call(joins.start(run.id, "agent", [Beginning("b:1", "new", ("a",))]))
+    start = joins.started(answer, ("a",))
+    assert (start.verdict, start.attempt) == ("go", 2), "it was interrupted"
+    following = Following("each:1", "token", "b:1", ("a",))
+    ending = Ending("b:1", Outcome("succeeded"), False, following)
+    (part,) = run.call(joins.finish(run.id, [ending], "agent"))
+    done = joins.finished(part, following)
+    assert done.begun is not None
+    assert (done.ready, done.begun.verdict) == ([], "go")
+    (answer,) = run.call(joins.start(run.id, "agent", [Beginning("b:1", "next")]))
+    assert joins.started(answer, ()) == Start("over", carried="each:1")
+
+
+def test_the_message_before_stands_for_the_last_of_those_that_followed(drive: Drive) -> None:
+    run = drive(operation("a"), operation("b", ["a"]), operation("c", ["b"]))
+    run.start("a")
+    run.finish("a", following=Following("b", "token of b", "a"))
+    run.finish("b", following=Following("c", "token of c", "a"))
+    assert run.start("b", "a message that should not be") == Start("over")
+    assert run.start("c", "nor this one").verdict == "early"
+    assert run.start("a", "next") == Start("over", carried="c")
 
 
 def test_no_key_of_a_run_outlives_it_even_when_operations_end_after_its_cancellation(
