@@ -15,8 +15,8 @@ from shard import wait_until
 
 from omx_tasks.cluster.launch import Launched, launch
 
-#: Seconds that a process has for its end.
-GRACE = 20.0
+#: Seconds that a process has for its start, also where many others want the processors, and for its end.
+START, GRACE = 180.0, 20.0
 
 
 class Usage(NamedTuple):
@@ -49,7 +49,7 @@ class Member:
         self._log_began = self.log.stat().st_size
         environ = {**os.environ, **self.environ}
         self._launched = launch(list(self.command()), self.log, bound=True, environ=environ)
-        wait_until(self._is_ready, 60.0)
+        wait_until(self._is_ready, START)
 
     def _is_ready(self) -> bool:
         assert self.alive, f"{self.name} did not come up, see {self.log}"
