@@ -91,6 +91,7 @@ def _durable_calls(name: str) -> dict[str, Call]:
         Operation(id="a", server="s", tool="t"),
         Operation(id="b", server="s", tool="t", foreach="${a.structured}"),
         Operation(id="none", server="s", tool="t", foreach="${a.structured}"),
+        Operation(id="c", server="s", tool="t"),
     ]
     plan = compile_plan(Graph(name="g", operations=operations))
     outcome = Outcome("succeeded", 1, "agent", 1.0, 2.0, None, json.dumps({"structured": [1]}))
@@ -98,7 +99,7 @@ def _durable_calls(name: str) -> dict[str, Call]:
     result, chord = (f"celery-task-meta-{{run:{name}}}{end}" for end in ("", ":chord"))
     return {
         "submit": joins.submit(name, plan, StoredPlan.of(plan, {}), keep=60),
-        "start": joins.start(name, "agent", [Beginning("b", "token")], confirmed=True),
+        "start": joins.start(name, "agent", [Beginning("c", "token")], confirmed=True),
         "finish": joins.finish(name, [Ending("a", outcome, False)]),
         "start of what is over": joins.start(
             name, "agent", [Beginning("a", "late")], confirmed=True

@@ -32,25 +32,36 @@ local function go(operation, attempt, first, last)
   return answer
 end
 
+local attempts, running = {}, {}
+
 -- Number, token and carrier ('': it has a message) of the last attempt.
 local function last_attempt(operation)
-  local text = redis.call('HGET', REMAINING, operation .. ':attempt')
+  local text = attempts[operation] or redis.call('HGET', REMAINING, operation .. ':attempt')
   if not text then return 0, '', '' end
   local number, token, carrier = string.match(text, '^(%d+) ([^\n]*)\n?(.*)$')
   return tonumber(number), token, carrier
 end
 
-local function write_attempt(agent, operation, attempt, token)
-  redis.call('HSET', REMAINING, operation .. ':attempt', attempt .. ' ' .. token)
-  redis.call('HSET', STATES, operation, 'running')
+-- Note an attempt; `write_attempts` writes all of them.
+local function note_attempt(agent, operation, attempt, token)
+  attempts[operation] = attempt .. ' ' .. token
+  known[operation] = 'running'
+  add(running, operation, 'running')
   tell(operation, 'running', agent)
+end
+
+local function write_attempts()
+  local words = {}
+  for operation, text in pairs(attempts) do add(words, operation .. ':attempt', text) end
+  in_parts('HSET', REMAINING, words)
+  in_parts('HSET', STATES, running)
 end
 
 -- Begin an operation that has just become ready without a message.
 local function go_on(agent, operation, token, carrier, first, last)
   local attempt = last_attempt(operation) + 1
   redis.call('HSET', REMAINING, carrier .. ':carried', operation)
-  write_attempt(agent, operation, attempt, token .. '\n' .. carrier)
+  note_attempt(agent, operation, attempt, token .. '\n' .. carrier)
   return go(operation, attempt, first, last)
 end
 

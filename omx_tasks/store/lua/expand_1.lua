@@ -14,10 +14,13 @@ if is_over(operation) then
   write_again()
   return still_waiting(successors_of(operation))
 end
-if redis.call('HGET', RUN, 'state') ~= 'running' then return {} end
+local run_state = redis.call('HGET', RUN, 'state')
+if run_state ~= 'running' then return {} end
 if total == 0 then
   redis.call('HSET', ITEMS, operation, 0)
-  return settle(operation, 'succeeded', false, '')
+  local ready = settle(run_state, operation, 'succeeded', false, '')
+  write_down(run_state)
+  return ready
 end
 if redis.call('HSETNX', ITEMS, operation, total) == 1 then
   redis.call('HSET', REMAINING, operation, total)

@@ -22,25 +22,21 @@ local function finish(name, state, goes_on, record, output, shared)
     write_again()
     return still_waiting(successors_of(parent or operation))
   end
-  redis.call('HSET', RECORDS, operation, record)
-  if output ~= '' then redis.call('HSET', OUTPUTS, operation, output) end
+  add(noted.records, operation, record)
+  if output ~= '' then add(noted.outputs, operation, output) end
   if shared then redis.call('HINCRBY', RUN, 'shared', 1) end
-  if not parent then return settle(operation, state, goes_on, record) end
+  if not parent then return settle(run_state, operation, state, goes_on, record) end
 
-  redis.call('HSET', STATES, operation, state)
-  redis.call('ZREM', OUTBOX, operation)
+  note(operation, state)
   tell(operation, state, record)
   if state ~= 'succeeded' then redis.call('HINCRBY', REMAINING, parent .. ':' .. state, 1) end
-  if redis.call('HINCRBY', REMAINING, parent, -1) > 0 then
-    if redis.call('HGET', RUN, 'state') ~= 'running' then let_go() end
-    return {}
-  end
+  if redis.call('HINCRBY', REMAINING, parent, -1) > 0 then return {} end
   local outcome = 'succeeded'
   for _, worse in ipairs({'cancelled', 'failed', 'unknown'}) do
     if redis.call('HGET', REMAINING, parent .. ':' .. worse) then outcome = worse end
   end
   if outcome == 'cancelled' then outcome = 'failed' end
-  return settle(parent, outcome, goes_on, '')
+  return settle(run_state, parent, outcome, goes_on, '')
 end
 
 -- Take the one that may go on out of what is ready, and begin it; one that this token began already goes on again.
@@ -60,16 +56,27 @@ local function following(ready, repeated, name, token, carrier, first, last)
   end
 end
 
-local answers, i = {}, 2
+local begins, operations, i = {}, {}, 2
 while ARGV[i] do
-  local goes_on, shared, more = ARGV[i + 2] == '1', ARGV[i + 5] == '1', tonumber(ARGV[i + 6])
-  local repeated = more > 0 and is_over(meant(ARGV[i]) or '')
-  local ready = finish(ARGV[i], ARGV[i + 1], goes_on, ARGV[i + 3], ARGV[i + 4], shared)
-  local answer, last = {ready}, i + 6 + more
-  if more > 0 then
-    answer[2] = following(ready, repeated, ARGV[i + 7], ARGV[i + 8], ARGV[i + 9], i + 10, last)
-  end
-  answers[#answers + 1] = answer
-  i = last + 1
+  begins[#begins + 1], operations[#operations + 1] = i, meant(ARGV[i]) or ''
+  i = i + 7 + tonumber(ARGV[i + 6])
 end
+look_up(operations)
+
+local answers, repeated = {}, {}
+for n, first in ipairs(begins) do
+  local name, state, goes_on, record, output, shared = unpack(ARGV, first, first + 5)
+  repeated[n] = is_over(operations[n])
+  answers[n] = {finish(name, state, goes_on == '1', record, output, shared == '1')}
+end
+if exists then write_down(run_state) end
+
+for n, first in ipairs(begins) do
+  local more = tonumber(ARGV[first + 6])
+  if more > 0 then
+    local name, token, carrier = unpack(ARGV, first + 7, first + 9)
+    answers[n][2] = following(answers[n][1], repeated[n], name, token, carrier, first + 10, first + 6 + more)
+  end
+end
+write_attempts()
 return answers

@@ -40,8 +40,41 @@ local function tell(operation, state, record)
     'operation', operation, 'state', state, 'record', record or '')
 end
 
+-- What ends is noted and then written with a handful of commands: some for each operation would cost twice as much.
+local noted = {states = {}, records = {}, outputs = {}, gone = {}, ended = 0, failed = 0}
+local known = {}
+
+local function add(words, first, second)
+  local size = #words
+  words[size + 1], words[size + 2] = first, second
+end
+
+-- Read the states of some operations at once.
+local function look_up(operations)
+  if #operations == 0 then return end
+  for i, state in ipairs(redis.call('HMGET', STATES, unpack(operations))) do known[operations[i]] = state end
+end
+
+local function state_of(operation)
+  if known[operation] == nil then known[operation] = redis.call('HGET', STATES, operation) end
+  return known[operation]
+end
+
+local function note(operation, state)
+  known[operation] = state
+  add(noted.states, operation, state)
+  noted.gone[#noted.gone + 1] = operation
+end
+
+-- Lua hands over a few thousand words at once, not more.
+local function in_parts(command, key, words)
+  for first = 1, #words, 1000 do
+    redis.call(command, key, unpack(words, first, math.min(first + 999, #words)))
+  end
+end
+
 local function is_over(operation)
-  local state = redis.call('HGET', STATES, operation)
+  local state = state_of(operation)
   return state and OVER[state] or false
 end
 
@@ -64,7 +97,7 @@ local function write_again()
 end
 
 local function is_running(operation)
-  return redis.call('HGET', STATES, operation) == 'running'
+  return state_of(operation) == 'running'
 end
 
 -- The names of those of some operations that are ready and that nobody has begun yet.
@@ -108,21 +141,28 @@ local function state_in_time()
   return 'cancelled'
 end
 
--- The run is over when none of its operations is open.
-local function close_run_if_done()
-  if tonumber(redis.call('HGET', RUN, 'open')) > 0 then return end
-  if redis.call('HGET', RUN, 'state') ~= 'running' then return end
-  end_run(tonumber(redis.call('HGET', RUN, 'failed')) > 0 and 'failed' or 'succeeded')
+-- Write what was noted. The run is over when none of its operations is open.
+local function write_down(run_state)
+  in_parts('HSET', STATES, noted.states)
+  in_parts('HSET', RECORDS, noted.records)
+  in_parts('HSET', OUTPUTS, noted.outputs)
+  in_parts('ZREM', OUTBOX, noted.gone)
+  if noted.failed > 0 then redis.call('HINCRBY', RUN, 'failed', noted.failed) end
+  local open = noted.ended > 0 and redis.call('HINCRBY', RUN, 'open', -noted.ended)
+  if run_state ~= 'running' then
+    if #noted.states > 0 then let_go() end
+  elseif open and open <= 0 then
+    end_run(tonumber(redis.call('HGET', RUN, 'failed')) > 0 and 'failed' or 'succeeded')
+  end
 end
 
 local function skip_after(operation)
   local queue, head = {operation}, 1
   while queue[head] do
     for _, next_one in ipairs(successors_of(queue[head])) do
-      if not redis.call('HGET', STATES, next_one) then
-        redis.call('HSET', STATES, next_one, 'skipped')
-        redis.call('ZREM', OUTBOX, next_one)
-        redis.call('HINCRBY', RUN, 'open', -1)
+      if not state_of(next_one) then
+        note(next_one, 'skipped')
+        noted.ended = noted.ended + 1
         tell(next_one, 'skipped', '')
         queue[#queue + 1] = next_one
       end
@@ -135,7 +175,7 @@ end
 local function release_after(operation)
   local ready = {}
   for _, next_one in ipairs(successors_of(operation)) do
-    if redis.call('HINCRBY', WAITS, next_one, -1) == 0 and not redis.call('HGET', STATES, next_one) then
+    if redis.call('HINCRBY', WAITS, next_one, -1) == 0 and not state_of(next_one) then
       redis.call('ZADD', OUTBOX, seconds() * 1000, next_one)
       ready[#ready + 1] = named(next_one)
     end
@@ -143,26 +183,19 @@ local function release_after(operation)
   return ready
 end
 
--- Write an operation's outcome. 'goes_on': its dependents run even though it failed. Nothing follows in a run that
--- was cancelled.
-local function settle(operation, state, goes_on, record)
-  redis.call('HSET', STATES, operation, state)
-  redis.call('ZREM', OUTBOX, operation)
-  redis.call('HINCRBY', RUN, 'open', -1)
+-- Note an operation's outcome; `write_down` writes it. 'goes_on': its dependents run even though it failed. Nothing
+-- follows in a run that was cancelled.
+local function settle(run_state, operation, state, goes_on, record)
+  note(operation, state)
+  noted.ended = noted.ended + 1
   tell(operation, state, record)
-  if redis.call('HGET', RUN, 'state') ~= 'running' then
-    let_go()
-    return {}
-  end
+  if run_state ~= 'running' then return {} end
   local ready = {}
   if state == 'succeeded' or goes_on then
     ready = release_after(operation)
   else
     skip_after(operation)
   end
-  if state ~= 'succeeded' and not (state == 'failed' and goes_on) then
-    redis.call('HINCRBY', RUN, 'failed', 1)
-  end
-  close_run_if_done()
+  if state ~= 'succeeded' and not (state == 'failed' and goes_on) then noted.failed = noted.failed + 1 end
   return ready
 end

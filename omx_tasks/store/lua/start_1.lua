@@ -10,8 +10,10 @@
 --@include run_keys
 --@include begin
 local agent = ARGV[1]
+local now = seconds() * 1000
+local kept = {}
 
-local function start(name, token, first, last)
+local function start(name, token, on_its_way, first, last)
   if not run_state then return {'gone'} end
   local operation = meant(name)
   if not operation then
@@ -20,7 +22,7 @@ local function start(name, token, first, last)
   end
   if is_over(operation) then
     write_again()
-    return {'over', redis.call('HGET', STATES, operation), token ~= '' and set_free(operation) or nil}
+    return {'over', state_of(operation), token ~= '' and set_free(operation) or nil}
   end
   local attempt, last_token, carrier = last_attempt(operation)
   local repeated = last_token == token
@@ -28,27 +30,33 @@ local function start(name, token, first, last)
   if run_state ~= 'running' then
     if is_running(operation) then
       local state = repeated and 'cancelled' or 'unknown'
-      redis.call('HSET', STATES, operation, state)
+      note(operation, state)
       tell(operation, state, '')
-      let_go()
     end
     return {'over', run_state}
   end
-  if redis.call('ZADD', OUTBOX, seconds() * 1000, operation) == 1 and not is_running(operation) then
-    redis.call('ZREM', OUTBOX, operation)
-    return {'early'}
-  end
+  if not (on_its_way or is_running(operation)) then return {'early'} end
+  add(kept, now, operation)
   if token ~= '' and not repeated then
     attempt = attempt + 1
-    write_attempt(agent, operation, attempt, token)
+    note_attempt(agent, operation, attempt, token)
   end
   return go(operation, attempt, first, last)
 end
 
-local answers, i = {}, 2
+local begins, operations, i = {}, {}, 2
 while ARGV[i] do
-  local last = i + 2 + tonumber(ARGV[i + 2])
-  answers[#answers + 1] = start(ARGV[i], ARGV[i + 1], i + 3, last)
-  i = last + 1
+  begins[#begins + 1], operations[#operations + 1] = i, meant(ARGV[i]) or ''
+  i = i + 3 + tonumber(ARGV[i + 2])
 end
+look_up(operations)
+local ready = redis.call('ZMSCORE', OUTBOX, unpack(operations))
+
+local answers = {}
+for n, first in ipairs(begins) do
+  answers[n] = start(ARGV[first], ARGV[first + 1], ready[n], first + 3, first + 2 + tonumber(ARGV[first + 2]))
+end
+in_parts('ZADD', OUTBOX, kept)
+write_attempts()
+write_down(run_state)
 return answers
