@@ -80,6 +80,11 @@ class Settings(BaseSettings):
     server_start_timeout: float = Field(
         20.0, gt=0, description="How long an MCP server may take to start and shake hands"
     )
+    server_patience: float = Field(
+        60.0,
+        ge=0,
+        description="How long operations wait for a server that no agent can call, before they fail",
+    )
     keep_runs: float = Field(86_400.0, ge=1, description="How long a finished run can be looked at")
     result_expires: float = Field(
         86_400.0, ge=0, description="How long ordinary task results are kept"

@@ -1,15 +1,21 @@
-"""Makes the call of one operation, again where its answer was lost and that can do no harm.
+"""Makes the call of one operation, again where that can do no harm.
 
 ::
 
-    session ──► call ──answer──► succeeded | failed
-      ▲          └──lost (timeout, connection gone)──► harmless, tries left ──┐
-      │                        │                                              │
-      └────────────────────────┼──────────── pause ◄──────────────────────────┘
-                               └──► not harmless: unknown;  no tries left: failed
+    session ──► harmless? ──────────────► call ──answer──► succeeded | failed
+      ▲          │ no                      ▲ └──lost (timeout, connection gone)──► harmless, tries left ──┐
+      │          ▼                         │       │                                                      │
+      │         noted, by whom and when ───┘       └──► not harmless: unknown;   no tries left: failed    │
+      │          └──was noted before, by another delivery: unknown                                        │
+      └────────────── pause: full jitter, and what the server asks for ◄──────────────────────────────────┘
 
 Harmless are resources, prompts, and tools that are read-only or idempotent, by their annotations or by the server
-file. Any other call may have been carried out when its answer was lost: it ends as ``unknown``.
+file. Any other call may have been carried out when its answer was lost: it ends as ``unknown``, with what is known of
+it. So that this is known when an agent is killed, the call is noted in the run, and the note confirmed, before it is
+made: an operation that was begun and whose call was not noted is simply done again.
+
+A server that answers with an error and says when to ask again (``Retry-After`` of HTTP 429 and 503, or in the error's
+data) is asked again then, where that is harmless: that it says so is no promise that nothing was done.
 """
 
 from __future__ import annotations
@@ -18,13 +24,15 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, cast
 
+from omx_tasks.agents.outages import PostponedError
 from omx_tasks.agents.sharing import Sharing, Value
 from omx_tasks.errors import OperationError
 from omx_tasks.graph.stored import StoredStep
+from omx_tasks.mcp.backoff import full_jitter
 from omx_tasks.mcp.calls import Kind, Progress, call
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.pool import SessionPool
@@ -33,17 +41,40 @@ from omx_tasks.results.joins import Outcome
 
 #: Kinds of error after which nobody knows whether the call was carried out.
 LOST_ANSWER = frozenset({"timeout", "connection"})
-#: Seconds between two tries: the first pause, and the longest.
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+#: Seconds between two tries: the first pause, and the longest, at most; and the longest that a server may ask for.
+FIRST_PAUSE, LONGEST_PAUSE, LONGEST_ASKED = 0.2, 5.0, 60.0
 
-INTERRUPTED = (
-    "an earlier attempt was interrupted before its outcome was stored; the tool is neither read-only nor "
-    "idempotent, so it was not called again: it may have been done"
-)
+NOT_AGAIN = "the tool is neither read-only nor idempotent, so it was not called again: it may have been done"
+
+#: Notes a call that must not be made twice, before it is made; returns the note of an earlier one, or "".
+Note = Callable[[str], Awaitable[str]]
+
+
+async def unnoted(_note: str) -> str:
+    """Note nothing."""
+    return ""
+
+
+class _Try:
+    """One try: its number (and that of the call which was made), when and by whom, and whether it may be done."""
+
+    def __init__(self, number: int) -> None:
+        self.number = self.made = number
+        self.asked = self.began = time.time()
+        self.agent = ""
+        self.may_be_done = False
+
+    @property
+    def cold(self) -> float:
+        """Seconds for which it waited for a session."""
+        return max(0.0, self.began - self.asked)
 
 
 class Caller:
-    """Calls the servers of one agent; what an operation may return at most is ``output_limit`` bytes."""
+    """Calls the servers of one agent; what an operation may return at most is ``output_limit`` bytes.
+
+    ``waits`` says whether operations of a server are to wait for it.
+    """
 
     def __init__(
         self,
@@ -51,15 +82,22 @@ class Caller:
         sessions: SessionPool,
         servers: Mapping[str, ServerConfig],
         output_limit: int,
+        waits: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._agent = agent
         self._sessions = sessions
         self._servers = servers
         self._output_limit = output_limit
+        self._waits = waits
         self._sharing = Sharing()
 
     def __repr__(self) -> str:
         return f"<Caller {self._agent}>"
+
+    def check(self, server: str, *, begun: bool = False) -> None:
+        """Raise `PostponedError` when operations of this server are to wait for it."""
+        if self._waits(server):
+            raise PostponedError(server, begun=begun)
 
     async def call(
         self,
@@ -69,37 +107,66 @@ class Caller:
         arguments: dict[str, Any],
         on_progress: Progress | None = None,
         run_id: str = "",
+        note: Note = unnoted,
     ) -> Outcome:
-        """Make the call; ``attempt`` above 1 says that it was begun before and not finished.
+        """Make the call; ``attempt`` counts the deliveries of the operation that were begun, this one included.
 
-        A read is shared with equal ones of the same run that are under way.
+        A read is shared with equal ones of the same run that are under way. Raises `PostponedError` where nothing may
+        have been done, and the server cannot be called for now.
         """
-        harmless = True  # nothing is lost while nothing was sent
         tries = 0
         while True:
+            one = _Try(attempt + tries)
             tries += 1
-            asked = began = time.time()
             try:
-                session = self._sessions.live(step.server)
-                if session is None:
-                    session = await self._sessions.get(step.server)
-                    began = time.time()
+                session = await self._session(step.server, one)
                 reads, harmless = self._promises(step, session)
-                if attempt > 1 and not harmless:
-                    raise OperationError("connection", INTERRUPTED)
+                if not harmless:
+                    await self._note(one, target, note)
+                    session = await self._session(step.server, one)  # it may have gone meanwhile
                 kind = cast("Kind", step.kind)
                 make = partial(call, session, kind, target, arguments, timeout=step.timeout)
                 equal = (run_id, step.server, kind, target, step.timeout, json.dumps(arguments))
+                one.may_be_done = not harmless
                 value, shared = await self._made(make, equal if reads else None, on_progress)
-                outcome = self._succeeded(value, attempt + tries - 1, began, shared)
-                return replace(outcome, cold=began - asked)
+                self._sessions.answered(step.server)
+                return self._succeeded(value, one, shared)
             except OperationError as error:
+                self._tell(step.server, error)
+                if not one.may_be_done and error.kind in (*LOST_ANSWER, "server"):
+                    self.check(step.server, begun=True)
                 lost = error.kind in LOST_ANSWER
-                if not (lost and harmless and tries <= step.retries):
-                    state = "unknown" if lost and not harmless else "failed"
-                    outcome = self._ended(state, attempt + tries - 1, began, error)
-                    return replace(outcome, cold=began - asked)
-            await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1)))
+                again = (lost or error.retry_after is not None) and not one.may_be_done
+                if not again or tries > step.retries or (error.retry_after or 0) > LONGEST_ASKED:
+                    unknown = lost and one.may_be_done
+                    return self._unknown(one, error) if unknown else self._failed(one, error)
+                pause = full_jitter(tries - 1, FIRST_PAUSE, LONGEST_PAUSE)
+                pause += error.retry_after or 0
+            await asyncio.sleep(pause)
+
+    async def _session(self, server: str, one: _Try) -> Session:
+        session = self._sessions.live(server)
+        if session is None:
+            session = await self._sessions.get(server)
+            one.began = time.time()
+        return session
+
+    async def _note(self, one: _Try, target: str, note: Note) -> None:
+        """Have a call noted that must not be made twice; raises `OperationError` when it may have been made before."""
+        about = {"agent": self._agent, "attempt": one.number, "at": time.time(), "target": target}
+        told = await note(json.dumps(about))
+        if told:
+            earlier = json.loads(told)
+            one.made, one.began, one.agent = earlier["attempt"], earlier["at"], earlier["agent"]
+            one.may_be_done = True
+            raise OperationError("connection", "its agent was lost before the outcome was stored")
+
+    def _tell(self, server: str, error: OperationError) -> None:
+        """Let the circuit know; a lost connection it sees itself."""
+        if error.kind == "timeout":
+            self._sessions.timed_out(server, error)
+        elif error.kind in ("tool", "protocol", "client_request"):
+            self._sessions.answered(server)
 
     def is_harmless(self, step: StoredStep) -> bool:
         """Whether making this call twice comes to the same as once, as far as is known before it is made."""
@@ -119,18 +186,26 @@ class Caller:
             return await make(on_progress=on_progress), False
         return await self._sharing.call(equal, lambda tell: make(on_progress=tell), on_progress)
 
-    def _succeeded(
-        self, value: dict[str, Any], attempts: int, began: float, shared: bool
-    ) -> Outcome:
+    def _succeeded(self, value: dict[str, Any], one: _Try, shared: bool) -> Outcome:
         output = json.dumps(value)
         if len(output) > self._output_limit:
             size = f"the output has {len(output):,} bytes; OMX_OUTPUT_LIMIT allows {self._output_limit:,}"
-            return self._ended("failed", attempts, began, OperationError("size", size))
-        times = began, time.time()
-        return Outcome("succeeded", attempts, self._agent, *times, output=output, shared=shared)
+            return self._failed(one, OperationError("size", size))
+        return self._ended("succeeded", one, output=output, shared=shared)
 
-    def _ended(self, state: str, attempts: int, began: float, error: OperationError) -> Outcome:
-        return Outcome(state, attempts, self._agent, began, time.time(), error.as_json())
+    def _failed(self, one: _Try, error: OperationError) -> Outcome:
+        return self._ended("failed", one, error=error.as_json())
+
+    def _unknown(self, one: _Try, error: OperationError) -> Outcome:
+        """Say all that is known of a call of which nobody knows whether it was carried out."""
+        at = datetime.fromtimestamp(one.began, UTC).isoformat(timespec="milliseconds")
+        who = f"attempt {one.made}, made by {one.agent or self._agent} at {at}"
+        message = f"{error.message} ({who}); {NOT_AGAIN}"
+        return self._ended("unknown", one, error={"kind": error.kind, "message": message})
+
+    def _ended(self, state: str, one: _Try, **fields: Any) -> Outcome:
+        who, times = one.agent or self._agent, (one.began, time.time())
+        return Outcome(state, one.number, who, *times, cold=one.cold, **fields)
 
     def _promises(self, step: StoredStep, session: Session) -> tuple[bool, bool]:
         """Return whether this call only reads, and whether making it twice comes to the same as once."""

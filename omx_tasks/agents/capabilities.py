@@ -1,4 +1,4 @@
-"""What an agent offers, and which queues follow from it."""
+"""What an agent offers, and which queues follow from it: not those of servers that it cannot call for now."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ class Capabilities:
 
     def __init__(self, servers: Iterable[str]) -> None:
         self._servers = frozenset(SERVER + name for name in servers)
+        #: Servers whose operations wait.
+        self.paused: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"<Capabilities {sorted(self._servers)}>"
@@ -20,8 +22,12 @@ class Capabilities:
     def covers(self, capability_set: str) -> bool:
         """Whether all words of a set are offered."""
         words = {word for word in words_of(capability_set) if word.startswith(SERVER)}
-        return words <= self._servers
+        return words <= self._offered
 
     def own_sets(self) -> list[str]:
-        """Return the sets of one server each, which are always served."""
-        return sorted(set_name([server]) for server in self._servers)
+        """Return the sets of one server each, which are served without being asked for."""
+        return sorted(set_name([server]) for server in self._offered)
+
+    @property
+    def _offered(self) -> frozenset[str]:
+        return self._servers - {SERVER + name for name in self.paused}

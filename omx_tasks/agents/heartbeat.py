@@ -37,13 +37,20 @@ class Heartbeat:
         self._capabilities = capabilities
         self._record = record
         self._catalogue = {} if catalogue is None else catalogue
-        self._stopped = False
+        self._stopped = True
         self._beats = 0
 
     def start(self) -> None:
         """Beat now and once a second from now on, for as long as the courier goes."""
+        self._stopped = False
         self._courier.post(self._beat)
         self._courier.every(EVERY, self._beat)
+
+    def refresh(self) -> None:
+        """Bring the catalogue at once: it has changed. From any thread; nothing happens before the start."""
+        self._beats = 0
+        if not self._stopped:
+            self._courier.post(self._beat)
 
     def stop(self) -> None:
         """Leave the list of agents."""
@@ -57,7 +64,7 @@ class Heartbeat:
             yield self._call(self._record(), catalogue), self._read_sets
 
     def _call(self, record: str, catalogue: Mapping[str, str]) -> Call:
-        pairs = [word for pair in catalogue.items() for word in pair]
+        pairs = [word for pair in list(catalogue.items()) for word in pair]
         names = (keys.agents(), keys.catalogue(), keys.capability_sets())
         return Call(script("heartbeat_1"), names, (self._name, record, *pairs))
 

@@ -1,7 +1,8 @@
 """What every agent process has: a loop with live sessions, a courier to the cluster, and a runner.
 
 Made after the fork and started before the first message is taken: when `start` returns, each server of the
-file is up, its tools are listed and published in the catalogue, or the reason why it is not is known.
+file is up, its tools are listed and published in the catalogue, or the reason why it is not is known. One that comes
+(back) later is published then, with what it offers then.
 """
 
 from __future__ import annotations
@@ -12,21 +13,24 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.cancellations import Cancellations
 from omx_tasks.agents.capabilities import Capabilities
 from omx_tasks.agents.heartbeat import Heartbeat
 from omx_tasks.agents.liveness import Liveness
+from omx_tasks.agents.outages import Outages
 from omx_tasks.agents.runner import Advance, Runner
 from omx_tasks.agents.stopwatch import Stopwatch
 from omx_tasks.agents.turns import Turns
 from omx_tasks.agents.wire import Wire
 from omx_tasks.errors import OperationError
+from omx_tasks.mcp.circuit import Circuit
 from omx_tasks.mcp.config import ServerConfig, ServerFile
 from omx_tasks.mcp.loop import LoopThread
 from omx_tasks.mcp.pool import SessionPool
+from omx_tasks.mcp.session import Session
 from omx_tasks.settings import Settings
 from omx_tasks.store.client import Store
 from omx_tasks.store.courier import Courier
@@ -71,6 +75,11 @@ class Host:
             agent=name,
             environ=environ,
             log_dir=settings.log_dir,
+            told=self._told,
+            changed=self._circuit_changed,
+        )
+        self.outages = Outages(
+            name, self._pool, self.capabilities, store, settings.server_patience, self._refresh
         )
         self._stopwatch = Stopwatch(self._courier)
         self._turns = Turns(self._wire, servers.servers, self._pool)
@@ -78,7 +87,9 @@ class Host:
             agent=name,
             loop=self.loop,
             wire=self._wire,
-            caller=self.make_caller(name, self._pool, servers.servers, settings.output_limit),
+            caller=self.make_caller(
+                name, self._pool, servers.servers, settings.output_limit, self.outages.waits
+            ),
             advance=advance,
             slots=slots,
             turns=self._turns,
@@ -100,7 +111,7 @@ class Host:
         self._courier.start()
         self.loop.run(self._wire.open())
         self.loop.run(self._cancellations.listen())
-        self._report(self.loop.run(self._pool.warm()))
+        self.loop.run(self._pool.warm())
         self.heartbeat.start()
         self._stopwatch.start()
         self._cancellations.start()
@@ -118,24 +129,34 @@ class Host:
         self.loop.run(self._wire.close())
         self._courier.stop()
         try:
-            self.loop.run(self._pool.close(), timeout=CLOSE)
+            self.loop.run(self._close(), timeout=CLOSE)
         except TimeoutError:
             logger.error("sessions of %s could not be closed in %g s", self.name, CLOSE)
         finally:
             self.loop.stop()
             self._store.close()
 
-    def _report(self, outcomes: Mapping[str, OperationError | None]) -> None:
-        for server, error in outcomes.items():
-            try:
-                if error is not None:
-                    raise error
-                session = self.loop.run(self._pool.get(server))
-                about = {**session.description, "turns": self._turns.of(server)}
-                self._catalogue[server] = json.dumps(about)
-            except OperationError as reason:
-                self._failed[server] = reason.message
-                logger.error("%s", reason.message)
+    async def _close(self) -> None:
+        await self.outages.close()
+        await self._pool.close()
+
+    def _told(self, server: str, outcome: Session | OperationError) -> None:
+        """Take what became of a server that was to be opened (called on the loop)."""
+        if isinstance(outcome, OperationError):
+            self._failed[server] = outcome.message
+            return
+        self._failed.pop(server, None)
+        about = {**outcome.description, "turns": self._turns.of(server)}
+        self._catalogue[server] = json.dumps(about)
+        self._refresh()
+
+    def _circuit_changed(self, _circuit: Circuit) -> None:
+        """Have it shown, and the queues consumed that are to be (called on the loop)."""
+        self.outages.look()
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self.heartbeat.refresh()
 
     def _record(self) -> str:
         record = {
@@ -144,12 +165,26 @@ class Host:
             "slots": self._slots,
             "busy": self.runner.busy,
             "done": self.runner.done,
-            "servers": sorted(self._catalogue),
-            "failed": self._failed,
+            "servers": sorted(self._catalogue.keys() - self._failed.keys()),
+            "failed": dict(self._failed),
+            "circuits": _unwell(self._pool.circuits()),
             "config": self._servers.digest,
             **self.liveness.as_json(),
         }
         return json.dumps(record)
+
+
+def _unwell(circuits: Mapping[str, Circuit]) -> dict[str, dict[str, Any]]:
+    """Return what is said of the circuits that are not closed."""
+    return {
+        name: {
+            "state": one.state,
+            "seconds": round(one.unwell, 1),
+            "reason": one.reason.message if one.reason else "",
+        }
+        for name, one in circuits.items()
+        if not one.closed
+    }
 
 
 def _cached(servers: Mapping[str, ServerConfig]) -> dict[str, ServerConfig]:

@@ -1,4 +1,7 @@
-"""Which queues an agent claims from: one for each capability set that it covers, those asked for later included."""
+"""Which queues an agent claims from: one for each capability set that it covers, those asked for later included.
+
+While a server cannot be called from here, its queues are left to others (see `outages`).
+"""
 
 from __future__ import annotations
 
@@ -52,10 +55,11 @@ class CapabilityQueues(bootsteps.StartStopStep):
         part = TaskPool.host or self._listen(consumer)
         if TaskPool.host is not None:
             TaskPool.host.liveness.attend(consumer.connection.transport)
-        self._consume(consumer, part.capabilities.own_sets())
+        capabilities = part.capabilities
+        self._consume(consumer, capabilities.own_sets(), capabilities)
 
         def asked_for(sets: list[str]) -> None:
-            consumer.call_soon(self._consume, consumer, sets)
+            consumer.call_soon(self._consume, consumer, sets, capabilities)
 
         part.heartbeat.on_sets = asked_for
 
@@ -65,10 +69,14 @@ class CapabilityQueues(bootsteps.StartStopStep):
             self._listening.start()
         return self._listening
 
-    def _consume(self, consumer: Any, sets: list[str]) -> None:
+    def _consume(self, consumer: Any, sets: list[str], capabilities: Capabilities) -> None:
         if consumer.task_consumer is None:
             return
-        for name in sets:
+        for queue in [one.name for one in consumer.task_consumer.queues]:
+            name = queue.removeprefix(PREFIX)
+            if name != queue and not capabilities.covers(name):
+                consumer.task_consumer.cancel_by_queue(queue)
+        for name in filter(capabilities.covers, [*sets, *capabilities.own_sets()]):
             queue = PREFIX + name
             if not consumer.task_consumer.consuming_from(queue):
                 consumer.add_task_queue(

@@ -22,6 +22,8 @@ class AgentRecord:
     Whether it consumes: ``silence`` is how many seconds ago the queue was answered for which that is longest (None: its
     consumer is in another process), ``repaired`` how many times such a queue was attended to anew. ``alone`` counts,
     for each shard (``host:port`` of its master), the writes that were accepted without a replica.
+
+    ``circuits`` holds those that are not closed, by server: their state, the reason, and the seconds of it so far.
     """
 
     name: str
@@ -37,6 +39,7 @@ class AgentRecord:
     silence: float | None = None
     repaired: int = 0
     alone: dict[str, int] = field(default_factory=dict)
+    circuits: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def agents(store: Store) -> list[AgentRecord]:

@@ -33,6 +33,7 @@ from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.cutoff import ByRun, CallMade, cut_off
 from omx_tasks.agents.handover import Handover
 from omx_tasks.agents.onward import Begun, Onward, Over
+from omx_tasks.agents.outages import PostponedError
 from omx_tasks.agents.plans import Plans
 from omx_tasks.agents.progress import Reporter
 from omx_tasks.agents.settling import Settling
@@ -68,6 +69,10 @@ logger = logging.getLogger(__name__)
 
 class EarlyError(OmxError):
     """It is not this operation's turn yet: its message must come back later."""
+
+
+class RunOverError(OmxError):
+    """The run was ended before a call of it was made."""
 
 
 class _Stay:
@@ -286,6 +291,13 @@ class Runner:
                 self._end_later(work, waits)
             else:
                 self._end(work, None, waits)
+        except PostponedError as error:
+            if (
+                work.onward is None
+            ):  # one of Celery's pools has it, which would deliver it again at once
+                asyncio.get_running_loop().call_later(PATIENCE, self._begin, work)
+            else:
+                self._end_later(work, error)
         except OmxError as error:
             self._end_later(work, error)
         except asyncio.CancelledError:
@@ -354,6 +366,7 @@ class Runner:
 
     async def _attempt(self, work: Work) -> Outcome | None:
         plan, step = _known(work)
+        self._caller.check(step.server)
         run_id, operation = work.run_id, work.operation
         if not await self._take_turn(work):
             return None
@@ -372,14 +385,19 @@ class Runner:
         reporter = Reporter(lambda told: self._ask(joins.progress(run_id, operation, told)))
         try:
             limited = _limited(step, work.limit)
-            work.call.began = time.time()
+            harmless = self._caller.is_harmless(step)
+            work.call.began = time.time() if harmless else None  # else when it is noted
+            note = partial(self._note, work)
             outcome = await self._caller.call(
-                limited, start.attempt, target, arguments, reporter, run_id
+                limited, start.attempt, target, arguments, reporter, run_id, note
             )
             work.call.outcome = replace(outcome, attempts=outcome.attempts + start.before)
             await reporter.finish()
             output = await outputs.packed(str(outcome.output), self._compress_above)
             return replace(work.call.outcome, output=output)
+        except RunOverError:
+            work.cancelled = True
+            return self._cut_off(work)
         finally:
             reporter.close()
 
@@ -436,6 +454,20 @@ class Runner:
         """Give the operation that a message stood for one of its own: whoever did it is gone."""
         await self._started(work, work.token, confirmed=True)
         await asyncio.gather(*map(self._ask, self._advance(work.run_id, plan, [carried])))
+
+    async def _note(self, work: Work, note: str) -> str:
+        """Note that a call is about to be made which must not be made twice; returns the note of an earlier one."""
+        answer = (
+            await self._ask(joins.sent(work.run_id, work.operation, work.token, note))
+        ).decode()
+        if answer == "gone":
+            raise OmxError("its beginning is not known any more")
+        if answer == "over":
+            raise RunOverError
+        if answer != "go":
+            return str(answer)
+        work.call.began = time.time()
+        return ""
 
     async def _started(self, work: Work, token: str, *, confirmed: bool = False) -> Start:
         """Say that an operation begins, or without a token only look at it."""

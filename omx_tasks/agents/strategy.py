@@ -20,6 +20,7 @@ from celery.worker.strategy import default
 
 from omx_tasks.agents.host import Host
 from omx_tasks.agents.onward import Begun, OnRequest
+from omx_tasks.agents.outages import PostponedError
 from omx_tasks.agents.pool import TaskPool, named
 from omx_tasks.agents.request import OperationRequest
 from omx_tasks.agents.runner import EarlyError
@@ -134,7 +135,7 @@ def _settle(request: OperationRequest, errors: Any, error: OmxError | None) -> N
         request.message.channel.qos.park(request.message.delivery_tag)
         return
     logger.error("%s goes back to its queue: %s", request.message.delivery_tag, error)
-    if isinstance(error, EarlyError):
+    if isinstance(error, EarlyError) or (isinstance(error, PostponedError) and not error.begun):
         request.message.channel.qos.give_back(request.message.delivery_tag)
     else:
         request.message.reject_log_error(logger, errors, requeue=True)

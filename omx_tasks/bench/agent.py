@@ -38,6 +38,9 @@ class NoCaller(Caller):
         """Nothing is done, so it may be done twice."""
         return True
 
+    def check(self, server: str, *, begun: bool = False) -> None:
+        """Let every operation begin."""
+
     async def call(
         self,
         step: StoredStep,  # noqa: ARG002

@@ -138,6 +138,8 @@ def _row(agent: AgentRecord) -> tuple[str | Text, ...]:
     servers = Text(" ".join(agent.servers))
     for name in agent.failed:
         servers.append(f" {name} (broken)", style="red")
+    for name, circuit in agent.circuits.items():
+        servers.append(f" {name} (circuit {circuit['state']})", style="red")
     return agent.name, agent.host, *numbers, _silence(agent), servers
 
 

@@ -196,6 +196,12 @@ def started(answer: Sequence[Any], references: Sequence[str]) -> Start:
     return Start(verdict, int(answer[1]), int(answer[2]), item, values)
 
 
+def sent(run_id: str, operation: str, token: str, note: str) -> Call:
+    """Note that a call is about to be made which must not be made twice; answers whether it may be (`sent_1.lua`)."""
+    arguments = (operation, token, note)
+    return Call(script("sent_1"), keys.run_keys(run_id), arguments, durable=True)
+
+
 def progress(run_id: str, operation: str, told: str) -> Call:
     """Tell how far a running operation is; ``told`` is JSON of progress, total and message."""
     return Call(script("progress_1"), keys.run_keys(run_id), (operation, told))

@@ -46,7 +46,11 @@ def test_when_an_agent_is_killed_nothing_is_lost_and_no_write_is_done_twice(
     assert {seen[f"r{n}"] for n in range(40)} | {seen["join"]} == {"succeeded"}
     assert {seen[f"w{n}"] for n in range(40)} <= {"succeeded", "unknown"}
     assert max(counted[f"write w{n}"] for n in range(40)) == 1
-    interrupted = sum(seen[f"w{n}"] == "unknown" for n in range(40))
+    unknown = [one(view, f"w{n}") for n in range(40) if seen[f"w{n}"] == "unknown"]
+    for operation in unknown:
+        assert operation.agent == first.name
+        assert f"attempt 1, made by {first.name} at 20" in operation.error["message"]
+    interrupted = len(unknown)
     assert interrupted <= 4
     assert view.state == ("failed" if interrupted else "succeeded")
 

@@ -94,6 +94,9 @@ class Calls:
     def is_harmless(self, _step: StoredStep) -> bool:
         return self.harmless
 
+    def check(self, _server: str) -> None:
+        """Every server can be called."""
+
     async def call(self, step: StoredStep, attempt: int, *_: Any) -> Outcome:
         self.begun += 1
         self.step = step

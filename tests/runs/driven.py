@@ -52,6 +52,9 @@ class Driven:
         (answer,) = self.call(joins.start(self.id, "agent", [Beginning(name, token, references)]))
         return joins.started(answer, references)
 
+    def send(self, name: str, token: str, note: str = "{}") -> str:
+        return str(self.call(joins.sent(self.id, name, token, note)).decode())
+
     def finish(
         self,
         name: str,

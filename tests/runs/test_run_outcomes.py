@@ -200,3 +200,54 @@ def test_a_run_that_is_gone_is_told_apart_from_one_that_is_over(drive: Drive) ->
     assert run.start("a").verdict == "gone"
     assert run.finish("a") == []
     assert run.cancel() == ""
+
+
+# --- calls that must not be made twice --------------------------------------------------------------
+
+
+def test_an_operation_that_was_begun_and_not_sent_is_sent_by_the_next_delivery(
+    drive: Drive,
+) -> None:
+    run = drive(operation("a"))
+    run.start("a", "lost-agent")
+    assert run.start("a", "next-delivery").attempt == 2
+    assert run.send("a", "next-delivery") == "go"
+
+
+def test_a_call_that_was_sent_is_told_to_the_next_delivery_and_not_sent_again(
+    drive: Drive,
+) -> None:
+    run = drive(operation("a"))
+    run.start("a", "lost-agent")
+    for _ in range(2):
+        assert run.send("a", "lost-agent", '{"agent": "one of them"}') == "go"
+    run.start("a", "next-delivery")
+    assert run.send("a", "next-delivery") == '{"agent": "one of them"}'
+    run.start("a", "third-delivery")
+    assert run.send("a", "third-delivery") == '{"agent": "one of them"}'
+
+
+def test_who_lost_an_operation_may_not_send_it_any_more(drive: Drive) -> None:
+    run = drive(operation("a"))
+    run.start("a", "slow-agent")
+    run.start("a", "next-delivery")
+    assert run.send("a", "slow-agent") == "gone"
+    assert run.send("a", "next-delivery") == "go"
+    run.finish("a")
+    assert run.send("a", "next-delivery") == "gone"
+
+
+def test_a_beginning_that_was_lost_with_its_master_is_begun_again_before_anything_is_sent(
+    drive: Drive,
+) -> None:
+    run = drive(operation("a"))
+    assert run.send("a", "delivery") == "gone"
+    run.start("a", "delivery")
+    assert run.send("a", "delivery") == "go"
+
+
+def test_nothing_is_sent_in_a_run_that_was_cancelled(drive: Drive) -> None:
+    run = drive(operation("a"))
+    run.start("a", "delivery")
+    run.cancel()
+    assert run.send("a", "delivery") == "over"

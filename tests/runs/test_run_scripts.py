@@ -80,6 +80,11 @@ def _cancel(run: Driven) -> None:
     run.finish("a")
 
 
+def _send(run: Driven) -> None:
+    run.start("a", "delivery")
+    run.send("a", "delivery")
+
+
 def _all(run: Driven) -> None:
     _expand(run)
     for name in ("each[0]", "each[1]", "c", "end"):
@@ -87,7 +92,8 @@ def _all(run: Driven) -> None:
 
 
 STORIES = [
-    _start, _finish, _fail, _unknown, _expand, _expand_nothing, _item, _go_on, _set_free, _cancel, _all,
+    _start, _finish, _fail, _unknown, _expand, _expand_nothing, _item, _go_on, _set_free, _cancel,
+    _send, _all,
 ]  # fmt: skip
 
 

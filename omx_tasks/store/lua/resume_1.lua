@@ -146,7 +146,7 @@ local function begin_anew(id)
   local attempts = record and cjson.decode(record).attempts
     or tonumber(string.match(remaining[id .. ':attempt'] or '0 ', '^%d+')) + tonumber(remaining[id .. ':before'] or 0)
   redis.call('HSET', REMAINING, id .. ':before', attempts)
-  redis.call('HDEL', REMAINING, id .. ':attempt', id .. ':progress')
+  redis.call('HDEL', REMAINING, id .. ':attempt', id .. ':progress', id .. ':sent')
   for _, key in ipairs({STATES, RECORDS, OUTPUTS}) do redis.call('HDEL', key, id) end
   tell(id, 'waiting', '')
 end
