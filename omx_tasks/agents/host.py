@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that closing all sessions may take.
 CLOSE = 10.0
+#: How much larger than an output may be the message that brings it: what it would be made of is in it once or twice.
+LARGER = 2
 
 
 class Host:
@@ -75,6 +77,7 @@ class Host:
             agent=name,
             environ=environ,
             log_dir=settings.log_dir,
+            max_message=LARGER * settings.output_limit,
             told=self._told,
             changed=self._circuit_changed,
         )

@@ -27,6 +27,7 @@ from pydantic import ValidationError
 from omx_tasks.errors import OperationError, did_you_mean
 from omx_tasks.mcp import retry_hint, values
 from omx_tasks.mcp.flights import ELICITATION, ROOTS, SAMPLING, Flight
+from omx_tasks.mcp.lines import TOO_LARGE
 from omx_tasks.mcp.session import Session
 
 Kind: TypeAlias = Literal["tool", "resource", "prompt"]
@@ -159,6 +160,8 @@ async def _translate_mcp(
     if error.code in _ASKS_CODES or _ASKS_WORDS.search(text):
         return OperationError("client_request", _asks(session, text))
     where = _place(session, kind, target)
+    if error.code == TOO_LARGE:
+        return OperationError("size", f"{where}: {text}")
     if error.code == REQUEST_TIMEOUT:
         return OperationError("timeout", f"{where}: {text}")
     unknown = _unknown(session, kind, target, text)

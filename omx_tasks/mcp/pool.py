@@ -12,6 +12,7 @@ from omx_tasks.errors import OperationError, did_you_mean
 from omx_tasks.mcp.circuit import Circuit
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.keeper import Changed, Keeper, Told
+from omx_tasks.mcp.process import MAX_MESSAGE
 from omx_tasks.mcp.session import Session, settle
 
 
@@ -19,8 +20,8 @@ class SessionPool:
     """Hands out live sessions by server name. Lives on one loop; made after any fork.
 
     ``deadline`` is the seconds that one server may take to open; ``environ`` resolves ``${…}``;
-    ``agent`` and ``log_dir`` are as in ``Session.open``; ``told`` hears of each session that is opened, and
-    why one could not be, ``changed`` of each circuit that changed; ``clock`` returns seconds.
+    ``agent``, ``log_dir`` and ``max_message`` are as in ``Session.open``; ``told`` hears of each session that
+    is opened, and why one could not be, ``changed`` of each circuit that changed; ``clock`` returns seconds.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class SessionPool:
         agent: str,
         environ: Mapping[str, str],
         log_dir: Path | None = None,
+        max_message: int = MAX_MESSAGE,
         told: Told = lambda *_: None,
         changed: Changed = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
@@ -39,6 +41,7 @@ class SessionPool:
         self._agent = agent
         self._environ = environ
         self._log_dir = log_dir
+        self._max_message = max_message
         self._keepers = {
             name: Keeper(name, partial(self._open, config), told, changed, clock)
             for name, config in servers.items()
@@ -114,4 +117,5 @@ class SessionPool:
             deadline=self._deadline,
             agent=self._agent,
             log_dir=self._log_dir,
+            max_message=self._max_message,
         )

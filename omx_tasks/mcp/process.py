@@ -3,6 +3,10 @@
 The SDK's own stdio transport tells neither the process id nor the exit status, lets standard error
 pass by, and waits for pipes that a grandchild may hold open. All of these decide what an error
 message can say and whether anything is left behind, so the process is kept here.
+
+What a server writes must not harm those who share it, or the agent: a line longer than the limit is passed over, with
+nothing of it kept but its ends, and the call that it answers fails; notifications are let through at a rate; while much
+waits to be handled nothing more is read; and nothing is written to a server that does not read.
 """
 
 from __future__ import annotations
@@ -19,15 +23,25 @@ from typing import Self, cast
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 from mcp.shared.message import SessionMessage
-from mcp_types import jsonrpc_message_adapter
+from mcp_types import (
+    ErrorData,
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCRequest,
+    jsonrpc_message_adapter,
+)
 
+from omx_tasks.mcp.lines import TOO_LARGE, Allowance, Line, answered_by, is_notification
 from omx_tasks.mcp.stderr import LastWords
 
 # Seconds for: leaving by itself after its input closed, after SIGTERM, after SIGKILL.
 LEAVE, TERM, KILL = 1.5, 1.0, 1.0
 # Seconds between the end of the process and the end of its output, which a grandchild may hold.
 LAST_OUTPUT = 0.5
+# Bytes that a message may have.
 MAX_MESSAGE = 64 * 1024 * 1024
+# Messages that wait to be handled, from which on nothing more is read, and below which it is again.
+MANY, FEW = 1000, 100
 
 _SAMPLE = 200
 
@@ -35,15 +49,17 @@ _SAMPLE = 200
 class ServerProcess(asyncio.SubprocessProtocol):
     """The running process. ``received`` yields its messages and ends when it has gone."""
 
-    def __init__(self, words: LastWords) -> None:
+    def __init__(self, words: LastWords, max_message: int = MAX_MESSAGE) -> None:
         self.words = words
+        self._max_message = max_message
         self.received: MemoryObjectReceiveStream[SessionMessage | Exception]
         self._push, self.received = anyio.create_memory_object_stream[SessionMessage | Exception](
             math.inf
         )
         self.garbage = ""
-        self._line: list[bytes] = []
-        self._line_bytes = 0
+        self._line = Line(max_message)
+        self._notifications = Allowance()
+        self._held_back = False
         self._transport: asyncio.SubprocessTransport | None = None
         self._exited = asyncio.Event()
         self._lost = asyncio.Event()
@@ -81,13 +97,16 @@ class ServerProcess(asyncio.SubprocessProtocol):
         return self._exited.is_set()
 
     async def send(self, message: SessionMessage) -> None:
-        """Write one message; waits while the pipe is full. A closed pipe is a broken resource."""
+        """Write one message; a request waits while the pipe is full. A closed pipe is a broken resource."""
         if not self._input_open or self._transport is None:
             raise anyio.BrokenResourceError
         pipe = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0))
         line = message.message.model_dump_json(by_alias=True, exclude_unset=True)
+        if isinstance(message.message, JSONRPCRequest):  # that a call is cancelled is said at once
+            await self._writable.wait()  # what a server does not read is not piled up here
+        if not self._input_open:
+            raise anyio.BrokenResourceError
         pipe.write(line.encode() + b"\n")
-        await self._writable.wait()
 
     async def stop(self) -> None:
         """End it: close its input, then SIGTERM, then SIGKILL; a few seconds at most.
@@ -125,10 +144,12 @@ class ServerProcess(asyncio.SubprocessProtocol):
             self.words.feed(data)
             return
         first, *others = data.split(b"\n")
-        self._gather(first)
+        self._line.add(first)
         for part in others:
             self._end_line()
-            self._gather(part)
+            self._line.add(part)
+        if self._push.statistics().current_buffer_used > MANY:
+            self._hold_back()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002
         """Note that a pipe was closed (called by asyncio)."""
@@ -155,31 +176,47 @@ class ServerProcess(asyncio.SubprocessProtocol):
         """Let ``send`` go on (called by asyncio)."""
         self._writable.set()
 
-    def _gather(self, part: bytes) -> None:
-        self._line.append(part)
-        self._line_bytes += len(part)
-        if self._line_bytes > MAX_MESSAGE:
-            self.garbage = f"a line of more than {MAX_MESSAGE} bytes"
-            self._end_output()
-            self._signal(signal.SIGKILL)
-            self._forget_line()
-
     def _end_line(self) -> None:
-        line = b"".join(self._line).strip()
-        self._forget_line()
-        if not line:
+        line, length = self._line.end()
+        if length > self._max_message:
+            self._pass_over(line, length)
+            return
+        if not line or (is_notification(line) and not self._notifications.take()):
             return
         try:
             message = jsonrpc_message_adapter.validate_json(line, by_name=False)
         except ValueError:
             self.garbage = self.garbage or line[:_SAMPLE].decode("utf-8", "replace")
             return
+        self._take(message)
+
+    def _take(self, message: JSONRPCMessage) -> None:
         with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._push.send_nowait(SessionMessage(message))
 
-    def _forget_line(self) -> None:
-        self._line.clear()
-        self._line_bytes = 0
+    def _pass_over(self, ends: bytes, length: int) -> None:
+        """Answer in the place of a line that is too long."""
+        said = f"a message of {length:,} bytes; {self._max_message:,} are allowed"
+        self.garbage = self.garbage or said
+        answered = answered_by(ends)
+        if answered is not None:
+            error = ErrorData(code=TOO_LARGE, message=f"it answered with {said}")
+            self._take(JSONRPCError(jsonrpc="2.0", id=answered, error=error))
+
+    def _hold_back(self) -> None:
+        """Read nothing more until what was read is handled."""
+        pipe = None if self._transport is None else self._transport.get_pipe_transport(1)
+        if pipe is not None and not self._held_back:
+            self._held_back = True
+            cast(asyncio.ReadTransport, pipe).pause_reading()
+
+    def handled(self) -> None:
+        """A message was taken out of ``received``: read on, if that was held back."""
+        if self._held_back and self._push.statistics().current_buffer_used < FEW:
+            self._held_back = False
+            pipe = None if self._transport is None else self._transport.get_pipe_transport(1)
+            if pipe is not None:
+                cast(asyncio.ReadTransport, pipe).resume_reading()
 
     def _end_output(self) -> None:
         self._push.close()
@@ -202,6 +239,23 @@ class ServerProcess(asyncio.SubprocessProtocol):
         self.words.close()
         if self._transport is not None:
             self._transport.close()
+
+
+class ProcessOutput:
+    """The messages of a process, in the form that the SDK asks of a transport."""
+
+    def __init__(self, process: ServerProcess) -> None:
+        self._process = process
+
+    async def receive(self) -> SessionMessage | Exception:
+        """Return the next message."""
+        message = await self._process.received.receive()
+        self._process.handled()
+        return message
+
+    async def aclose(self) -> None:
+        """Take no more."""
+        await self._process.received.aclose()
 
 
 class ProcessInput:

@@ -37,7 +37,7 @@ from omx_tasks.errors import OperationError
 from omx_tasks.mcp import listing, postmortem, transports
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.flights import ELICITATION, SAMPLING, Flights
-from omx_tasks.mcp.process import ServerProcess
+from omx_tasks.mcp.process import MAX_MESSAGE, ServerProcess
 from omx_tasks.mcp.stderr import LastWords
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,9 @@ class Info(NamedTuple):
 class Session:
     """One connection. Made by ``open``; belongs to the loop it was opened on."""
 
-    def __init__(self, config: ServerConfig, agent: str, log_dir: Path | None) -> None:
+    def __init__(
+        self, config: ServerConfig, agent: str, log_dir: Path | None, max_message: int
+    ) -> None:
         self.config = config
         self.flights = Flights(config.name)
         self.cold_seconds = 0.0
@@ -74,6 +76,7 @@ class Session:
         self._process: ServerProcess | None = None
         self._status = transports.LastStatus()
         self._log_dir = log_dir
+        self._max_message = max_message
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._end = asyncio.Event()
         self._scope = anyio.CancelScope()
@@ -88,16 +91,23 @@ class Session:
 
     @classmethod
     async def open(
-        cls, config: ServerConfig, *, deadline: float, agent: str, log_dir: Path | None = None
+        cls,
+        config: ServerConfig,
+        *,
+        deadline: float,
+        agent: str,
+        log_dir: Path | None = None,
+        max_message: int = MAX_MESSAGE,
     ) -> Session:
         """Start or reach the server, negotiate, and read what it offers.
 
         ``deadline`` is in seconds for all of it; ``agent`` names the process that owns the
-        server; standard error is also appended to a file in ``log_dir``. A ``config`` that is
+        server; standard error is also appended to a file in ``log_dir``; ``max_message`` is how many bytes
+        a message over pipes may have. A ``config`` that is
         not resolved yet is resolved from this process's environment. Raises ``OperationError``
         of kind ``server`` that says why it failed and what to do.
         """
-        session = cls(config.resolved(os.environ), agent, log_dir)
+        session = cls(config.resolved(os.environ), agent, log_dir, max_message)
         began = time.monotonic()
         # An empty context: the first operation's trace and call must not leak into the owner.
         owner = asyncio.create_task(
@@ -256,7 +266,9 @@ class Session:
     def _transport(self) -> AbstractAsyncContextManager[Any]:
         match self.config.transport:
             case "stdio":
-                self._process = ServerProcess(LastWords(self.config.redact, self._log_file()))
+                self._process = ServerProcess(
+                    LastWords(self.config.redact, self._log_file()), self._max_message
+                )
                 return transports.stdio(
                     self._process, self.config, self._agent, self.flights, self.mark_gone
                 )

@@ -18,7 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.flights import Flights
-from omx_tasks.mcp.process import ProcessInput, ServerProcess
+from omx_tasks.mcp.process import ProcessInput, ProcessOutput, ServerProcess
 from omx_tasks.mcp.retry_hint import of_header
 from omx_tasks.mcp.watch import WatchedReads
 
@@ -42,7 +42,7 @@ async def stdio(
     env = {**get_default_environment(), **config.env, "OMX_AGENT": agent}
     try:
         await process.start(config.command, config.args, env, config.cwd)
-        yield WatchedReads(process.received, flights, ended), ProcessInput(process)
+        yield WatchedReads(ProcessOutput(process), flights, ended), ProcessInput(process)
     finally:
         # A cancelled owner would not get to the end of it.
         with anyio.CancelScope(shield=True):

@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from omx_tasks.mcp import catalogue, process
+from omx_tasks.mcp import catalogue
 from omx_tasks.mcp.calls import call
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.session import Session, settle
@@ -243,20 +243,6 @@ def test_a_stopped_loop_takes_its_servers_along(loop, opened, script):
     pid = session.pid
     loop.stop()
     assert not psutil.pid_exists(pid)
-
-
-def test_a_line_without_end_is_not_gathered_forever(run, opened, script, fails, monkeypatch):
-    monkeypatch.setattr(process, "MAX_MESSAGE", 1000)
-
-    async def scenario():
-        session = await opened(script("jobs"))
-        error = await fails(call(session, "tool", "say", {"words": ["x" * 2000]}, timeout=20))
-        await session.close()
-        return error
-
-    error = run(scenario())
-    assert error.kind == "connection"
-    assert "more than 1000 bytes" in error.message
 
 
 def test_a_probe_describes_and_ends_a_server(run, module):
