@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,12 +67,13 @@ class Fleet:
     others: dict[str, Any] = field(default_factory=dict)
     ledger: str = field(default_factory=lambda: f"ledger_{uuid.uuid4().hex[:8]}")
     agents: list[Agent] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def start(
         self, slots: int = 32, *, lease: float = 30.0, options: Sequence[str] | None = None
     ) -> Agent:
         """Start an agent and wait until it is warm; with ``options`` it is a ``celery worker`` with them."""
-        name = f"agent{len(self.agents)}@{self.ledger}"
+        name = f"agent{next(self._numbers)}@{self.ledger}"
         command = [sys.executable, "-m", "workers.agent", "--name", name]
         if options is not None:
             command = [
@@ -121,6 +123,10 @@ class Fleet:
     def executions(self) -> Counter[str]:
         """Count what the server wrote down: ``TOOL KEY`` → how often."""
         return Counter(self._ledger_file.read_text().splitlines())
+
+    def answered(self) -> Counter[str]:
+        """Count what the server was about to answer."""
+        return Counter(Path(f"{self._ledger_file}.ended").read_text().splitlines())
 
     def call(self, name: str, tool: str = "read", needs: Needs = (), **fields: Any) -> Operation:
         """Make an operation of the ledger's server."""

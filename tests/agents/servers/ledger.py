@@ -1,8 +1,9 @@
 """An MCP server that writes down each execution: ``ledger.py FILE``.
 
-Each call appends one line, ``TOOL KEY``, to the file before anything else. ``seconds`` is how long a call takes; calls
-do not wait for one another. With ``once`` a call hangs the first time that its key is written down; the tool ``die``
-ends the server then. A call that its client cancelled appends ``cancelled KEY``.
+Each call appends one line, ``TOOL KEY``, to the file before anything else, and one to ``FILE.ended`` when it is about
+to be answered. ``seconds`` is how long a call takes; calls do not wait for one another. With ``once`` a call hangs the
+first time that its key is written down; the tool ``die`` ends the server then. A call that its client cancelled appends
+``cancelled KEY``.
 """
 
 import asyncio
@@ -25,7 +26,10 @@ TOOLS: dict[str, Message] = {
 }
 SAMPLING = {"messages": [], "maxTokens": 10}
 
-ledger = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+ledger, ended = (
+    os.open(sys.argv[1] + suffix, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for suffix in ("", ".ended")
+)
 asked: dict[str, Message] = {}
 calls: set[asyncio.Task[None]] = set()
 keys: dict[Any, str] = {}
@@ -56,6 +60,7 @@ async def call(request: Message) -> None:
     if first and tool != "die":
         await asyncio.sleep(3600)
     await asyncio.sleep(given.get("seconds", 0))
+    os.write(ended, f"{tool} {key}\n".encode())
     match tool:
         case "fail":
             answer(request, f"{key} is broken", is_error=True)
