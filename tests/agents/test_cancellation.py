@@ -15,6 +15,7 @@ from omx_tasks.broker.routing import queue_of
 from omx_tasks.graph.model import Graph
 from omx_tasks.graph.plan import compile_plan
 from omx_tasks.results import joins
+from omx_tasks.runs import turns
 from omx_tasks.runs.submit import submit
 from omx_tasks.store.client import Store
 
@@ -80,6 +81,25 @@ def test_a_write_that_is_cut_off_is_unknown(shared: Fleet, until: Until) -> None
     assert error is not None
     assert error["kind"] == "cancelled"
     assert "may have been done" in error["message"]
+
+
+def test_what_waits_for_its_turn_gives_that_up(shared: Fleet, store: Store, until: Until) -> None:
+    first, second = uuid.uuid4().hex, uuid.uuid4().hex
+
+    def lines() -> list[tuple[int, int]]:
+        found = [found for found in turns.read(store) if found.server == shared.ledger]
+        return [(turn.waiting, len(one.runs)) for one in found for turn in one.turns]
+
+    holder = shared.submit(shared.call("a", "write", arguments={"key": first, **LONG}))
+    until(lambda: _called(shared, [first], "write"))
+    waiting = shared.submit(shared.call("b", "write", arguments={"key": second}))
+    until(lambda: lines() == [(1, 2)])
+    waiting.cancel()
+    assert lines() == [(0, 1)]
+    holder.cancel(timeout=10)
+    until(lambda: lines() == [])
+    assert shared.run(shared.call("c", "write")).succeeded
+    assert shared.executions()[f"write {second}"] == 0
 
 
 def test_what_waits_for_an_agent_leaves_its_queue(store: Store, fleet: Fleet) -> None:
