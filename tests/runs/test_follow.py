@@ -115,7 +115,6 @@ def test_a_resumed_run_is_told_over_its_first_end_or_from_its_resumption_on(
         ("b", "skipped"),
         ("", "failed"),
         ("a", "waiting"),
-        ("b", "waiting"),
         ("a", "succeeded"),
         ("", "cancelled"),
         ("b", "succeeded"),

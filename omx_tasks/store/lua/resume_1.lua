@@ -133,10 +133,28 @@ local function make_ready(id)
   ready[#ready + 1] = named(id)
 end
 
+-- Of most operations little is to be written: many of them with one command.
+local MANY = 1000
+local gathered = {HDEL = {STATES}, HSET = {WAITS}}
+local function write_gathered(command, least)
+  local words = gathered[command]
+  if #words > least then
+    redis.call(command, unpack(words))
+    gathered[command] = {words[1]}
+  end
+end
+
+local function gather(command, ...)
+  local words = gathered[command]
+  for _, word in ipairs({...}) do words[#words + 1] = word end
+  write_gathered(command, MANY)
+end
+
 -- Forget how an operation ended; its attempts go on counting.
 local function begin_anew(id)
   local state = states[id]
   if not state then return end
+  if state == 'skipped' then return gather('HDEL', id) end
   if state == 'running' or (state == 'unknown' and choice(id) ~= 'retry' and not has_outcome(id)) then
     redis.call('HDEL', STATES, id)
     tell(id, 'waiting', '')
@@ -191,8 +209,9 @@ for _, operation in ipairs(order) do
   elseif todo[operation] then
     begin_anew(operation)
     local count = waits[operation] or 0
-    if count > 0 then redis.call('HSET', WAITS, operation, count) else make_ready(operation) end
+    if count > 0 then gather('HSET', operation, count) else make_ready(operation) end
   end
 end
+for command in pairs({HDEL = true, HSET = true}) do write_gathered(command, 1) end
 close_run_if_done()
 return resumed(ready)
