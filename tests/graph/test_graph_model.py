@@ -392,3 +392,11 @@ def test_the_collector_of_cycles_is_as_it_was_after_a_graph_was_read_or_refused(
             assert gc.isenabled() is was
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "30", True, float("inf")])
+def test_the_timeout_of_a_graph_is_a_number_of_seconds_above_0(timeout: object) -> None:
+    call = Operation(id="a", server="s", tool="t")
+    assert Graph(name="g", timeout=2.5, operations=[call]).to_data()["timeout"] == 2.5
+    with pytest.raises(GraphError, match="timeout must be a number of seconds above 0"):
+        Graph(name="g", timeout=timeout, operations=[call])

@@ -240,7 +240,7 @@ def test_what_went_on_before_its_run_was_resumed_begins_anew_with_a_message(driv
     _go_on(run)
     run.cancel()
     plan = StoredPlan.of(run.plan, {})
-    words = run.call(joins.resume(run.id, plan, "again", retry_unknown=False))
+    words = run.call(joins.resume(run.id, plan, "again"))
     assert names(words) == ["resumed", "1", "b:1", "c:1"]
     assert run.start("b").verdict == "over"
     (answer,) = run.call(joins.start(run.id, "agent", [Beginning("b:1", "new", ("a",))]))
