@@ -140,7 +140,7 @@ class Backend(ChordBackend, AsyncBackendMixin):
         if too_large := self.limits.too_large(value):
             raise too_large
         arguments = (value, int(expires or 0), int(keep_success), COMPRESSED_PAYLOAD_MAGIC)
-        call = Call(script("tell_1"), (name, name), arguments, durable=True)
+        call = Call(script("tell_1"), (name, name), arguments, durable=True, patient=True)
         if not confirm:
             self._sender.send(call)
             return

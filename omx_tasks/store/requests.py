@@ -15,8 +15,10 @@ from omx_tasks.store.topology import Topology, slot_of
 PASSING = frozenset(
     {"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS"}
 )
+#: What a server answers whose memory is full.
+FULL = "OOM"
 #: Answers after which the slot table is still believed.
-LOCAL = frozenset({"NOSCRIPT", "ASK", "TRYAGAIN"})
+LOCAL = frozenset({"NOSCRIPT", "ASK", "TRYAGAIN", FULL})
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +54,11 @@ class Request:
         """Whether the write has to be confirmed before this is done."""
         return self.call is not None and self.call.durable
 
+    @property
+    def patient(self) -> bool:
+        """Whether full memory is worth another try."""
+        return self.call is not None and self.call.patient
+
     def settle(self, reply: Any, topology: Topology, *, confirmed: bool = True) -> None:
         """Take an answer: the request is done, or prepared for its next try."""
         self.reply, self.asking = reply, None
@@ -65,7 +72,7 @@ class Request:
             topology.moved(self.slot, redirected(reply))
         elif reply.code == "ASK":
             self.asking = topology.reachable(redirected(reply))
-        elif reply.code not in PASSING:
+        elif reply.code not in PASSING and not (reply.code == FULL and self.patient):
             self.reply, self.done = self._explained(reply), True
 
     def _explained(self, reply: ReplyError) -> ReplyError:

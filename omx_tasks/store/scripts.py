@@ -33,13 +33,15 @@ class Call:
     """A script with the keys and arguments of one call; the first key decides the node.
 
     ``durable``: the answer counts only when the write outlives its master, as the store's `Durability` says. Such a
-    script writes something on each run (see ``confirmer.py``).
+    script writes something on each run (see ``confirmer.py``). ``patient``: a server whose memory is full is asked
+    again until the request's time is over, since nobody could make up for a refusal.
     """
 
     script: Script
     keys: Sequence[str]
     arguments: Sequence[Any] = ()
     durable: bool = False
+    patient: bool = False
 
     def __post_init__(self) -> None:
         if not self.keys:

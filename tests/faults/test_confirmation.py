@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -306,3 +307,27 @@ def test_an_option_that_is_none_is_refused_with_those_that_there_are(
     ((name, value),) = options.items()
     with pytest.raises(ConfigurationError, match=f"{name}='{value}': there are "):
         Promise.of(options)
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_what_nobody_could_make_up_for_waits_until_a_full_memory_is_free_again(
+    make_store: MakeStore, shard: Shard, queue: str, patient: bool
+) -> None:
+    store, key = make_store(), f"{{{queue}}}"
+    call = Call(script("tell_1"), (key, key), ("x", 0, 0, "y"), durable=True, patient=patient)
+    answers: list[object] = []
+    asking = threading.Thread(target=lambda: answers.extend(store.run_many([call])))
+    refused = _refusals(shard)
+    tell(shard.master, "CONFIG", "SET", "maxmemory", 1)
+    asking.start()
+    wait_until(lambda: _refusals(shard) > refused)
+    tell(shard.master, "CONFIG", "SET", "maxmemory", 0)
+    asking.join(10)
+    assert [str(answer)[:3] for answer in answers] == ["1" if patient else "OOM"]
+
+
+def _refusals(shard: Shard) -> int:
+    """Count how often the shard's master has refused something for lack of memory."""
+    lines = tell(shard.master, "INFO", "errorstats").decode().splitlines()
+    found = [line for line in lines if line.startswith("errorstat_OOM:")]
+    return int(found[0].rpartition("=")[2]) if found else 0
