@@ -23,6 +23,8 @@ KEEP, PATIENCE = 45, 60.0
 MARGIN = 4.0
 #: Kinds of keys that lapse later than we wait: marks that a report of durations was counted.
 KEPT_LONGER = {"durations_report"}
+#: The list in which a run that was announced and then refused stays for an hour: it may be stored all the same.
+ANNOUNCED = "open_runs"
 
 
 @dataclass
@@ -104,6 +106,7 @@ class Scene:
 def more_than(census: Census, like: Census) -> Counter[str]:
     """Return the keys that there were not at another moment, but for those that are kept a little longer."""
     more = census.keys - like.keys
+    del more[ANNOUNCED]
     for kind in KEPT_LONGER & more.keys():
         more[kind] -= census.lapsing[kind]
     return +more

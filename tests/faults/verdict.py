@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from census import Census
 from load import longest_gap
 from publisher import ACKED, ANSWERED, REFUSED, UNANSWERED
-from scene import Scene, Struck, more_than
+from scene import ANNOUNCED, Scene, Struck, more_than
 
 #: By how much connections, descriptors and threads may differ from the start's level, whatever their number.
 SLACK, FEW = 1.15, 6
@@ -17,7 +17,7 @@ SLACK, FEW = 1.15, 6
 
 def verdict(scene: Scene, before: Census, after: Census) -> list[str]:
     """Print everything and return what is wrong."""
-    return [*_books(scene), *_graphs(scene), *_levels(before, after), *_processes(scene)]
+    return [*_books(scene), *_graphs(scene), *_levels(scene, before, after), *_processes(scene)]
 
 
 def _books(scene: Scene) -> Iterator[str]:
@@ -94,7 +94,7 @@ def _graphs(scene: Scene) -> Iterator[str]:
             yield f"graphs: {counts[word]} {word}"
 
 
-def _levels(before: Census, after: Census) -> Iterator[str]:
+def _levels(scene: Scene, before: Census, after: Census) -> Iterator[str]:
     """Print keys and connections, and yield what did not come back."""
     print(f"\n{'keys':<36}{'start':>8}{'end':>8}{'entries':>10}{'at end':>8}")
     for kind in sorted({*before.keys, *after.keys}):
@@ -109,6 +109,8 @@ def _levels(before: Census, after: Census) -> Iterator[str]:
             print(f"{name:<36}{first[name]:>8}{last[name]:>8}")
     for kind, count in more_than(after, before).items():
         yield f"keys: {count} more of {kind}"
+    if (announced := after.entries[ANNOUNCED]) > len(scene.graphs.refused):
+        yield f"{announced} runs are open, and only {len(scene.graphs.refused)} were refused"
     for name, count in after.clients.items():
         if not _like(count, before.clients[name]):
             yield f"connections of {name}: {count} instead of {before.clients[name]}"
