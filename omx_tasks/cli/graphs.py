@@ -127,6 +127,7 @@ def _as_json(plan: Plan, takes_turns: Mapping[str, str]) -> dict[str, Any]:
     steps = {
         name: {
             "needs": step.needs,
+            "fallback": step.fallback,
             "capabilities": step.capabilities,
             "rank": step.rank,
             "seconds": step.seconds,

@@ -1,4 +1,4 @@
-"""A plan as real Celery canvas: groups for what is released together, chords for the joins.
+"""A plan as real Celery canvas: groups for what is released together, chords for the joins, error links to fallbacks.
 
 Celery lets a task be in one chord only and copies a nested canvas into every message. Here each
 group and chord is flat, and the messages of a run carry only ``MARKER``: it makes Celery report
@@ -18,10 +18,14 @@ from omx_tasks.graph.plan import Plan
 
 @dataclass(frozen=True)
 class Canvas:
-    """The groups by what releases them (``()`` is the start), and one chord per join by its id."""
+    """The groups by what releases them (``()`` is the start), and one chord per join by its id.
+
+    ``errors`` has each operation with a fallback, linked to that.
+    """
 
     groups: dict[tuple[str, ...], group]
     chords: dict[str, chord]
+    errors: dict[str, Signature]
 
 
 def operation(run: str, name: str) -> Signature:
@@ -42,6 +46,10 @@ def signatures(plan: Plan, run: str = "RUN") -> Canvas:
             )
             for name in plan.joins
         },
+        errors={
+            name: operation(run, name).on_error(operation(run, instead))
+            for name, instead in plan.fallbacks.items()
+        },
     )
 
 
@@ -54,9 +62,9 @@ def series_parallel(plan: Plan, run: str = "RUN") -> Signature | None:
     """Return one nested canvas with exactly this plan's order, as stock Celery could run it.
 
     None where there is no such canvas: where parallel branches share some, but not all of their
-    needs.
+    needs, and where there are fallbacks.
     """
-    if not plan.steps:
+    if not plan.steps or plan.fallbacks:
         return None
     return _nested(list(plan.steps), _ancestors(plan), run)
 
@@ -72,6 +80,9 @@ def _lines(plan: Plan) -> Iterator[str]:
         else:
             start = f"{needs[0]} → " if needs else ""
             yield f"{start}group({', '.join(names)})"
+    for name, instead in plan.fallbacks.items():
+        others = [need for need in plan.steps[instead].needs if need != name]
+        yield f"{name}.on_error({instead})" + (f" after {', '.join(others)}" if others else "")
 
 
 def _ancestors(plan: Plan) -> dict[str, int]:

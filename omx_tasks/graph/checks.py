@@ -15,7 +15,7 @@ from omx_tasks.errors import GraphError, did_you_mean
 from omx_tasks.graph.contracts import Contracts, ServerTools
 from omx_tasks.graph.inputs import known_inputs
 from omx_tasks.graph.limits import MAX_ARGUMENTS, too_large
-from omx_tasks.graph.links import ordered, successors
+from omx_tasks.graph.links import fallbacks, in_place_of, ordered, successors, with_fallbacks
 from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.graph.operation import ITEM_NAMES, SERVER
 from omx_tasks.graph.paths import Path
@@ -60,6 +60,7 @@ class _Checker:
         self._servers = servers
         self._contracts = Contracts(catalogue)
         self._known = {operation.id: operation for operation in graph.operations}
+        self._failing = in_place_of(graph)
 
     def problems(self) -> Iterator[str]:
         """Yield the problems of each operation, then one cycle, if there is any."""
@@ -71,7 +72,9 @@ class _Checker:
         for operation in self._graph.operations:
             for problem in self._own_problems(operation):
                 yield f"operation {operation.id!r}: {problem}"
-        yield from _cycle({name: self._waits(op) for name, op in self._known.items()})
+        waits = {name: self._waits(op) for name, op in self._known.items()}
+        known = {name: to for name, to in fallbacks(self._graph).items() if to in self._known}
+        yield from _cycle(with_fallbacks(waits, known))
 
     def _own_problems(self, operation: Operation) -> Iterator[str]:
         yield from self._unknown_capabilities(operation)
@@ -80,11 +83,24 @@ class _Checker:
             yield f"{problem}; leave large values with the servers"
         for name in operation.needs:
             yield from self._unknown_operation("needs", name, operation)
+        yield from self._fallback_problems(operation)
         try:
             yield from self._path_problems(operation)
             yield from self._contract_problems(operation)
         except GraphError as error:
             yield str(error)
+
+    def _fallback_problems(self, operation: Operation) -> Iterator[str]:
+        if operation.fallback is not None:
+            yield from self._unknown_operation("has the fallback", operation.fallback, operation)
+        failing = self._failing.get(operation.id, ())
+        if len(failing) > 1:
+            yield f"is the fallback of {' and '.join(failing)}; it can be that of one only"
+        if failing and operation.foreach is not None:
+            yield f"is the fallback of {failing[0]!r}, and takes no foreach"
+        for name in sorted(self._named(operation) - {operation.id, *failing}):
+            for other in self._failing.get(name, ()):
+                yield f"waits for {name!r}, the fallback of {other!r}; write {other!r}, which stands for both"
 
     def _unknown_capabilities(self, operation: Operation) -> Iterator[str]:
         """Tell the servers that there are not: its own, and those that it requires besides."""
@@ -154,11 +170,15 @@ class _Checker:
 
     def _waits(self, operation: Operation) -> list[str]:
         """Return the other operations it waits for, as far as they exist and can be read."""
-        try:
-            names = operation.referred.union(operation.needs)
-        except GraphError:
-            names = frozenset(operation.needs)
+        names = self._named(operation).union(self._failing.get(operation.id, ()))
         return [name for name in sorted(names) if name in self._known and name != operation.id]
+
+    def _named(self, operation: Operation) -> frozenset[str]:
+        """Return the operations that it needs or refers to, as far as its references can be read."""
+        try:
+            return operation.referred.union(operation.needs)
+        except GraphError:
+            return frozenset(operation.needs)
 
 
 def _from_source(operation: Operation, path: Path) -> Iterator[Path]:

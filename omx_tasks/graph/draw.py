@@ -25,7 +25,7 @@ _HEADINGS = ("id", "calls", "needs", "lasts", "rank", "released with")
 
 
 def mermaid(plan: Plan) -> str:
-    """Return a Mermaid flowchart: a solid arrow carries data, a dotted one only order.
+    """Return a Mermaid flowchart: a solid arrow carries data, a dotted one only order, or leads to a fallback.
 
     A foreach has a double frame. Nodes are numbered: ids such as ``end`` are Mermaid's own words.
     """
@@ -38,6 +38,8 @@ def mermaid(plan: Plan) -> str:
     for name, step in plan.steps.items():
         for need in step.needs:
             arrow = "-->" if need in step.references else "-.->"
+            if need == step.in_place_of:
+                arrow = "-. failed .->"
             lines.append(f"    {numbers[need]} {arrow} {numbers[name]}")
     return "\n".join(lines)
 
@@ -52,6 +54,8 @@ def dot(plan: Plan) -> str:
     for name, step in plan.steps.items():
         for need in step.needs:
             dotted = "" if need in step.references else " [style=dotted]"
+            if need == step.in_place_of:
+                dotted = " [style=dashed, label=failed]"
             lines.append(f"    {numbers[need]} -> {numbers[name]}{dotted}")
     return "\n".join([*lines, "}"])
 
@@ -87,11 +91,12 @@ def _batches(plan: Plan) -> Iterator[tuple[str, ...]]:
 
 def _row(plan: Plan, name: str) -> tuple[str, ...]:
     step = plan.steps[name]
-    released = plan.releases[step.needs]
+    released = plan.releases.get(step.needs, (name,))
     first = [other for other in released[: SHOWN + 1] if other != name]
+    needs = tuple(f"{need} (failed)" if need == step.in_place_of else need for need in step.needs)
     lasts = f"{step.seconds:.2f} s ({SOURCES[step.source]})"
     rank = f"{step.rank:.2f} s"
-    return name, _call(step), _listed(step.needs), lasts, rank, _listed(first, len(released) - 1)
+    return name, _call(step), _listed(needs), lasts, rank, _listed(first, len(released) - 1)
 
 
 def _call(step: Step) -> str:

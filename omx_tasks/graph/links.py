@@ -1,4 +1,8 @@
-"""Which operations wait for which, as a table, and an order that respects it."""
+"""Which operations wait for which, as a table, and an order that respects it.
+
+A fallback waits for the operation in whose place it runs: for its failure. Who waits for that operation waits for the
+fallback too, where that runs, which only the order has to know.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,44 @@ def dependencies(graph: Graph) -> dict[str, tuple[str, ...]]:
     All of them must exist. Raises GraphError for a bad reference.
     """
     place = {operation.id: number for number, operation in enumerate(graph.operations)}
+    failing = in_place_of(graph)
     return {
         operation.id: tuple(
-            sorted(operation.referred.union(operation.needs), key=place.__getitem__)
+            sorted(
+                operation.referred.union(operation.needs, failing.get(operation.id, ())),
+                key=place.__getitem__,
+            )
         )
         for operation in graph.operations
     }
+
+
+def in_place_of(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Return, for each fallback, whose it is: one operation in a graph without mistakes."""
+    found: dict[str, tuple[str, ...]] = {}
+    for operation in graph.operations:
+        if operation.fallback is not None:
+            found[operation.fallback] = (*found.get(operation.fallback, ()), operation.id)
+    return found
+
+
+def fallbacks(graph: Graph) -> dict[str, str]:
+    """Return, for each operation that has one, its fallback."""
+    return {one.id: one.fallback for one in graph.operations if one.fallback is not None}
+
+
+def with_fallbacks(
+    needs: Mapping[str, Collection[str]], fallback: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Return what each id waits for, with the fallbacks of that; those must exist."""
+    waits: dict[str, list[str]] = {}
+    for name, needed in needs.items():
+        waits[name] = list(needed)
+        for other in waits[name]:  # it grows: a fallback may have one of its own
+            instead = fallback.get(other)
+            if instead is not None and instead != name and instead not in waits[name]:
+                waits[name].append(instead)
+    return waits
 
 
 def successors(needs: Mapping[str, Collection[str]]) -> dict[str, list[str]]:

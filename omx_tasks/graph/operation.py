@@ -89,6 +89,11 @@ class Operation(Strict):
         None, description="one ${…} that gives a list"
     )
     on_failure: Literal["fail", "continue"] = Field("fail", description="fail or continue")
+    fallback: str | None = Field(
+        None,
+        pattern=NAME,
+        description="the id of the operation that runs in its place when it fails",
+    )
 
     @cached_property
     def kind(self) -> Literal["tool", "resource", "prompt"]:
@@ -148,6 +153,8 @@ class Operation(Strict):
         if len(given) != 1:
             found = " and ".join(given) or "none"
             yield f"give exactly one of tool, resource and prompt; found {found}"
+        if data.get("fallback") is not None and data.get("foreach") is not None:
+            yield "an operation with a foreach takes no fallback; on_failure: continue keeps the items that succeed"
         if given == ["resource"] and data.get("arguments"):
             yield "a resource takes no arguments; put them into its URI, or call a tool"
 

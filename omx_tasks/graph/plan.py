@@ -3,6 +3,9 @@ path.
 
 An operation starts when its own needs are done, never when a level is done. Among those that are
 ready the one with the longest path still behind it goes first, which is what the rank says.
+
+A fallback needs the failure of the operation in whose place it runs. It is released by nothing else, so it is in no
+group; what follows that operation follows the fallback where that runs.
 """
 
 from __future__ import annotations
@@ -13,7 +16,14 @@ from functools import cached_property
 
 from omx_tasks.graph.checks import check
 from omx_tasks.graph.durations import Durations, Source
-from omx_tasks.graph.links import dependencies, ordered, successors
+from omx_tasks.graph.links import (
+    dependencies,
+    fallbacks,
+    in_place_of,
+    ordered,
+    successors,
+    with_fallbacks,
+)
 from omx_tasks.graph.model import Graph, Operation
 
 
@@ -22,7 +32,8 @@ class Step:
     """One operation in its place; ids are in file order.
 
     ``rank`` is the longest path from here to the end and ``seconds`` this operation's part of it,
-    which is known from ``source``.
+    which is known from ``source``. ``fallback`` runs in its place when it fails, and it runs itself in the place of
+    ``in_place_of``. ``goes_on`` says that what follows runs even when it failed.
     """
 
     operation: Operation
@@ -33,6 +44,13 @@ class Step:
     rank: float
     seconds: float
     source: Source
+    in_place_of: str | None
+    goes_on: bool
+
+    @property
+    def fallback(self) -> str | None:
+        """The operation that runs in its place when it fails."""
+        return self.operation.fallback
 
 
 @dataclass(frozen=True)
@@ -50,14 +68,31 @@ class Plan:
     @cached_property
     def joins(self) -> tuple[str, ...]:
         """The operations that wait for more than one other: Celery's chords."""
-        return tuple(name for name, step in self.steps.items() if len(step.needs) > 1)
+        return tuple(
+            name
+            for name, step in self.steps.items()
+            if len(step.needs) > 1 and step.in_place_of is None
+        )
+
+    @cached_property
+    def fallbacks(self) -> dict[str, str]:
+        """The operations that run in the place of another one that failed, by that one."""
+        return {name: step.fallback for name, step in self.steps.items() if step.fallback}
+
+    def followers(self, name: str) -> tuple[str, ...]:
+        """Return what is released when an operation has its value, be it from the one in whose place it runs."""
+        step = self.steps[name]
+        while step.in_place_of is not None:
+            step = self.steps[step.in_place_of]
+        return tuple(other for other in step.successors if other != step.fallback)
 
     @cached_property
     def releases(self) -> dict[tuple[str, ...], tuple[str, ...]]:
         """What exactly the same needs release together: Celery's groups. ``()`` is the start."""
         together: dict[tuple[str, ...], list[str]] = {}
         for name, step in self.steps.items():
-            together.setdefault(step.needs, []).append(name)
+            if step.in_place_of is None:
+                together.setdefault(step.needs, []).append(name)
         return {needs: tuple(names) for needs, names in together.items()}
 
     @cached_property
@@ -94,12 +129,17 @@ def compile_plan(graph: Graph, durations: Durations | None = None) -> Plan:
 def compile_checked(graph: Graph, durations: Durations | None = None) -> Plan:
     """Return the plan of a graph that was checked, in time linear in operations and dependencies."""
     known = durations or Durations()
-    needs = dependencies(graph)
+    needs, instead, failing = dependencies(graph), fallbacks(graph), in_place_of(graph)
     following = successors(needs)
+    waits = with_fallbacks(needs, instead)
+    behind = successors(waits)
     operations = {operation.id: operation for operation in graph.operations}
     lasting = {name: known.of(operation) for name, operation in operations.items()}
-    order = ordered(needs, following)
-    ranks = longest_remaining(order, following, {n: one.seconds for n, one in lasting.items()})
+    order = ordered(waits, behind)
+    ranks = longest_remaining(order, behind, {n: one.seconds for n, one in lasting.items()})
+    goes_on = {name: operation.on_failure == "continue" for name, operation in operations.items()}
+    for name in order:  # a fallback after the operation in whose place it runs
+        goes_on[name] |= any(goes_on[other] for other in failing.get(name, ()))
     steps = {
         name: Step(
             operation=operations[name],
@@ -110,6 +150,8 @@ def compile_checked(graph: Graph, durations: Durations | None = None) -> Plan:
             rank=ranks[name],
             seconds=lasting[name].seconds,
             source=lasting[name].source,
+            in_place_of=failing[name][0] if name in failing else None,
+            goes_on=goes_on[name],
         )
         for name in order
     }

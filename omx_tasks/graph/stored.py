@@ -61,7 +61,7 @@ class StoredStep:
             rank=round(step.rank * 1000),
             timeout=operation.timeout,
             retries=operation.retries,
-            goes_on=operation.on_failure == "continue",
+            goes_on=step.goes_on,
             foreach=operation.foreach,
             onward=max(ranks, key=ranks.__getitem__, default=None),
         )

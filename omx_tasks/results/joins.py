@@ -299,7 +299,11 @@ def _links(plan: Plan, first: int, last: int) -> list[Any]:
     """Return id, number of needs and successors of the operations from number ``first`` to before ``last``."""
     links: list[Any] = []
     for name, step in islice(plan.steps.items(), first, last):
-        links += (name, len(step.needs), json.dumps(step.successors))
+        links += (name, len(step.needs), json.dumps(plan.followers(name)))
+        if step.fallback is not None:
+            links += (f"fallback:{name}", 0, json.dumps(step.fallback))
+        if step.in_place_of is not None:
+            links += (f"in_place_of:{name}", 0, json.dumps(step.in_place_of))
     return links
 
 

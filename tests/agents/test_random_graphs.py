@@ -18,13 +18,17 @@ from omx_tasks.runs.view import OperationView, RunView
 
 @dataclass(frozen=True)
 class Node:
-    """One operation: what it uses, what else it needs, how many items it has (None: no foreach), and its fate."""
+    """One operation: what it uses, what else it needs, how many items it has (None: no foreach), and its fate.
+
+    With ``rescued`` it has a fallback, whose fate that is.
+    """
 
     uses: list[int]
     needs: list[int]
     items: int | None
     fails: bool
     goes_on: bool
+    rescued: str | None
 
     @property
     def waits(self) -> set[int]:
@@ -36,20 +40,26 @@ def stories(draw: st.DrawFn) -> list[Node]:
     def earlier(count: int) -> list[int]:
         return sorted(draw(st.sets(st.integers(0, count - 1), max_size=3))) if count else []
 
-    return [
-        Node(
+    def node(number: int) -> Node:
+        items = draw(st.sampled_from([None] * 4 + [0, 1, 3]))
+        rescued = st.sampled_from([None, None, "read", "fail"])
+        return Node(
             earlier(number),
             earlier(number),
-            draw(st.sampled_from([None] * 4 + [0, 1, 3])),
-            draw(st.sampled_from([False] * 5 + [True])),
+            items,
+            draw(st.sampled_from([False] * 3 + [True])),
             draw(st.booleans()),
+            draw(rescued) if items is None else None,
         )
-        for number in range(draw(st.integers(1, 10)))
-    ]
+
+    return [node(number) for number in range(draw(st.integers(1, 10)))]
 
 
 def interpret(nodes: list[Node], salt: str) -> tuple[list[Any], list[Any], Counter[str]]:
-    """Return state, structured value and executions of all nodes, done one after the other."""
+    """Return state, structured value and executions of all nodes, done one after the other.
+
+    The state and value of a node with a fallback are those that its dependents see.
+    """
     states: list[Any] = []
     values: list[Any] = []
     executions: Counter[str] = Counter()
@@ -77,7 +87,12 @@ def interpret(nodes: list[Node], salt: str) -> tuple[list[Any], list[Any], Count
             None if node.fails else {"key": key, "value": {"used": used, "said": f"<{key}>"}}
             for key in keys
         ]
-        states.append("failed" if node.fails and keys else "succeeded")
+        failed = bool(node.fails and keys)
+        if failed and node.rescued is not None:
+            executions.update([f"{node.rescued} {keys[0]}f"])
+            failed = node.rescued == "fail"
+            found = [None if failed else {"key": f"{keys[0]}f", "value": None}]
+        states.append("failed" if failed else "succeeded")
         values.append(found if node.items is not None else found[0])
     return states, values, executions
 
@@ -100,9 +115,19 @@ def operations(fleet: Fleet, nodes: list[Node], salt: str) -> list[Operation]:
                 if node.items is None
                 else f"${{`{json.dumps(list(range(node.items)))}`}}",
                 on_failure="continue" if node.goes_on else "fail",
+                fallback=f"f{number}" if node.rescued else None,
             )
         )
+        if node.rescued is not None:
+            made.append(fleet.call(f"f{number}", node.rescued, arguments={"key": f"{key}f"}))
     return made
+
+
+def own_states(node: Node, state: str) -> tuple[str, str]:
+    """Return the states of an operation and of its fallback, from the one that both have together."""
+    if state == "skipped" or not node.fails:
+        return state, "skipped"
+    return "failed", state
 
 
 def items_of(view: RunView, number: int) -> list[OperationView]:
@@ -130,7 +155,16 @@ def test_any_graph_runs_as_the_reference_interpreter_says(shared: Fleet, nodes: 
             if node.items is not None and states[number] != "skipped"
             else [values[number]]
         )
+        state = states[number]
+        if node.rescued is not None:
+            state, instead = own_states(node, state)
+            fallback = view.operations[f"f{number}"]
+            assert isinstance(fallback, OperationView)
+            assert fallback.state == instead
+            if instead != "skipped":
+                assert [fallback.structured] == expected
+                expected = [None]
         assert [one.structured for one in found] == expected
-        assert {one.state for one in found} <= {states[number]}
+        assert {one.state for one in found} <= {state}
         ends = [one.finished for n in node.waits for one in items_of(view, n) if one.finished]
         assert all(one.started >= end for one in found if one.started for end in ends)

@@ -143,3 +143,24 @@ def test_any_canvas_that_is_given_has_exactly_the_plans_order(data):
 def test_a_plan_that_is_not_series_parallel_has_no_canvas():
     assert series_parallel(plan(a=[], b=[], c=["a"], d=["a", "b"])) is None
     assert series_parallel(plan(s=[], a=["s"], b=["s"], c=["a"], d=["a", "b"])) is None
+
+
+def test_a_fallback_is_linked_to_the_failure_of_what_it_stands_for():
+    operations = [
+        Operation(id="a", server="s", tool="t", fallback="b"),
+        Operation(id="n", server="s", tool="t"),
+        Operation(id="b", server="s", tool="t", needs=["n"]),
+        Operation(id="end", server="s", tool="t", needs=["a"]),
+    ]
+    compiled = compile_plan(Graph(name="x", operations=operations))
+    canvas = signatures(compiled, run="r1")
+    assert [ids(released) for released in canvas.groups.values()] == [["a", "n"], ["end"]]
+    assert canvas.chords == {}
+    (linked,) = canvas.errors["a"].options["link_error"]
+    assert linked.args == ("r1", "b")
+    assert describe(compiled).splitlines() == [
+        "group(a, n)",
+        "a → group(end)",
+        "a.on_error(b) after n",
+    ]
+    assert series_parallel(compiled) is None

@@ -94,3 +94,21 @@ def test_a_wide_graph_has_every_operation_and_arrow_in_its_diagrams():
     for drawn in (dot(wide), mermaid(wide)):
         assert len(drawn.splitlines()) >= 4000
         assert "n2000" in drawn
+
+
+def test_a_fallback_is_shown_as_what_follows_a_failure():
+    plan = compile_plan(
+        Graph(
+            name="x",
+            operations=[
+                Operation(id="a", server="s", tool="t", fallback="b"),
+                Operation(id="b", server="s", tool="t"),
+                Operation(id="end", server="s", tool="t", needs=["a"]),
+            ],
+        )
+    )
+    assert list(plan.steps) == ["a", "b", "end"]
+    assert [plan.steps[name].rank for name in plan.steps] == [3.0, 2.0, 1.0]
+    assert "    n0 -. failed .-> n1" in mermaid(plan).splitlines()
+    assert "    n0 -> n1 [style=dashed, label=failed]" in dot(plan).splitlines()
+    assert "a (failed)" in text(plan).splitlines()[2]

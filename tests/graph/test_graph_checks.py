@@ -194,6 +194,35 @@ def test_a_cycle_is_printed_as_a_path_through_needs_and_references():
     ]  # fmt: skip
 
 
+def test_a_fallback_has_to_be_another_operation_that_nothing_else_waits_for():
+    assert problems(
+        tool("a", fallback="zzz"),
+        tool("b", fallback="b"),
+        tool("c", fallback="f"),
+        tool("d", "f", fallback="f"),
+        tool("e", arguments={"x": "${f.text}"}),
+        tool("f", "c", arguments={"x": "${d.error}"}),
+        tool("g", fallback="h"),
+        tool("h", foreach="${a.structured}"),
+    )[:-1] == [
+        "operation 'a': has the fallback 'zzz', which is no operation of this graph.",
+        "operation 'b': has the fallback itself",
+        "operation 'd': waits for 'f', the fallback of 'c'; write 'c', which stands for both",
+        "operation 'd': waits for 'f', the fallback of 'd'; write 'd', which stands for both",
+        "operation 'e': waits for 'f', the fallback of 'c'; write 'c', which stands for both",
+        "operation 'e': waits for 'f', the fallback of 'd'; write 'd', which stands for both",
+        "operation 'f': is the fallback of c and d; it can be that of one only",
+        "operation 'h': is the fallback of 'g', and takes no foreach",
+    ]
+
+
+def test_a_fallback_that_waits_for_what_waits_for_it_is_a_cycle():
+    assert problems(tool("a", fallback="f"), tool("f", "b"), tool("b", "a")) == [
+        "these operations wait for each other: f → b → f; drop one of these needs"
+    ]
+    assert problems(tool("a", fallback="f"), tool("f", fallback="g"), tool("g", fallback="a"))
+
+
 def test_a_cycle_of_ten_thousand_operations_is_found():
     ring = [tool(f"o{n}", f"o{(n + 1) % 10_000}") for n in range(10_000)]
     (line,) = problems(*ring)

@@ -193,7 +193,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         ({"tmeout": 3}, "operation 'a': unknown key 'tmeout'. Did you mean 'timeout'?"),
         ({"zzz": 3}, "operation 'a': unknown key 'zzz'. Known keys: id, server, tool, resource, "
                      "prompt, arguments, needs, requires, priority, timeout, retries, expect, "
-                     "foreach, on_failure"),
+                     "foreach, on_failure, fallback"),
     ],
 )  # fmt: skip
 def test_a_wrong_key_of_an_operation_is_told_with_what_it_must_be(keys, problem):

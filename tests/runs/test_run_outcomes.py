@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from driven import Drive, operation
+from driven import Drive, Driven, operation
 
 
 def test_the_first_outcome_wins(drive: Drive) -> None:
@@ -251,3 +253,114 @@ def test_nothing_is_sent_in_a_run_that_was_cancelled(drive: Drive) -> None:
     run.start("a", "delivery")
     run.cancel()
     assert run.send("a", "delivery") == "over"
+
+
+# --- fallbacks ------------------------------------------------------------------------------------
+
+
+def _with_fallback(drive: Drive, **fields: Any) -> Driven:
+    return drive(
+        operation("a", fallback="b", **fields),
+        operation("b"),
+        operation("end", arguments={"value": "${a.text}"}),
+    )
+
+
+def test_a_fallback_that_is_not_needed_is_skipped_and_the_run_succeeds(drive: Drive) -> None:
+    run = _with_fallback(drive)
+    assert run.do("a", text="own") == ["end"]
+    assert run.start("end").values["a"]["text"] == "own"
+    run.finish("end")
+    assert run.states() == {"a": "succeeded", "b": "skipped", "end": "succeeded"}
+    assert run.view().state == "succeeded"
+
+
+def test_a_fallback_runs_in_the_place_of_what_failed_and_its_value_is_what_dependents_see(
+    drive: Drive,
+) -> None:
+    run = _with_fallback(drive)
+    assert run.do("a", "failed") == run.finish("a", "failed") == ["b"]
+    assert run.do("b", text="instead") == ["end"]
+    seen = run.start("end").values["a"]
+    assert (seen["text"], seen["error"]) == ("instead", None)
+    run.finish("end")
+    assert run.states() == {"a": "failed", "b": "succeeded", "end": "succeeded"}
+    assert run.view().state == "succeeded"
+
+
+def test_when_the_fallback_fails_too_the_operation_has_failed(drive: Drive) -> None:
+    run = _with_fallback(drive)
+    run.do("a", "failed")
+    assert run.do("b", "failed") == []
+    assert run.states() == {"a": "failed", "b": "failed", "end": "skipped"}
+    assert run.view().state == "failed"
+
+
+def test_what_may_go_on_after_a_failure_goes_on_after_that_of_the_fallback(drive: Drive) -> None:
+    run = _with_fallback(drive, on_failure="continue")
+    assert run.do("a", "failed") == ["b"]
+    assert run.do("b", "failed") == ["end"]
+    assert run.start("end").values["a"]["error"]["message"] == "b failed"
+    run.finish("end")
+    assert run.view().state == "succeeded"
+
+
+def test_no_fallback_runs_after_what_may_have_been_done(drive: Drive) -> None:
+    run = _with_fallback(drive)
+    assert run.do("a", "unknown") == []
+    assert run.states() == {"a": "unknown", "b": "skipped", "end": "skipped"}
+    assert run.view().state == "failed"
+
+
+def test_a_fallback_may_have_needs_refer_to_what_failed_and_have_a_fallback(drive: Drive) -> None:
+    run = drive(
+        operation("n"),
+        operation("a", fallback="b"),
+        operation("b", ["n"], fallback="c", arguments={"why": "${a.error.message}"}),
+        operation("c", arguments={"why": "${b.error.message}"}),
+        operation("end", ["a"]),
+    )
+    assert run.do("a", "failed") == []
+    assert run.do("n") == ["b"]
+    assert run.start("b").values["a"]["error"]["message"] == "a failed"
+    assert run.finish("b", "failed") == ["c"]
+    assert run.start("c").values["b"]["error"]["message"] == "b failed"
+    assert run.finish("c") == ["end"]
+    run.do("end")
+    assert run.view().state == "succeeded"
+
+
+def test_a_fallback_that_lost_its_own_needs_is_missed_only_when_it_is_needed(drive: Drive) -> None:
+    def begin() -> Driven:
+        run = drive(
+            operation("n"),
+            operation("a", fallback="b"),
+            operation("b", ["n"]),
+            operation("end", ["a"]),
+        )
+        run.do("n", "failed")
+        assert run.states()["b"] == "skipped"
+        return run
+
+    unneeded, needed = begin(), begin()
+    assert unneeded.do("a") == ["end"]
+    assert needed.do("a", "failed") == []
+    assert needed.states()["end"] == "skipped"
+    assert needed.view().state == "failed"
+
+    later = drive(
+        operation("n"), operation("a", fallback="b"), operation("b", ["n"]), operation("end", ["a"])
+    )
+    later.do("a", "failed")
+    later.do("n", "failed")
+    assert later.states() == {"n": "failed", "a": "failed", "b": "skipped", "end": "skipped"}
+    assert later.view().over
+
+
+def test_the_fallback_of_what_is_skipped_is_skipped(drive: Drive) -> None:
+    run = drive(
+        operation("n"), operation("a", ["n"], fallback="b"), operation("b"), operation("end", ["a"])
+    )
+    run.do("n", "failed")
+    assert run.states() == {"n": "failed", "a": "skipped", "b": "skipped", "end": "skipped"}
+    assert run.view().over

@@ -23,12 +23,22 @@ local function values_of(reference)
   return values
 end
 
+-- What an operation reads where it refers to another one: the value of the fallback that ran in that one's place, but
+-- its own value for the fallback itself.
+local function read_by(operation, reference)
+  local instead = is_left_to_fallback(reference)
+  while instead and instead ~= operation do
+    reference, instead = instead, is_left_to_fallback(instead)
+  end
+  return reference
+end
+
 -- What whoever begins an operation must know; the ids in these arguments are those that it refers to.
 local function go(operation, attempt, first, last)
   local item = string.find(operation, '[', 1, true) and redis.call('HGET', ITEMS, operation) or ''
   local before = tonumber(redis.call('HGET', REMAINING, operation .. ':before') or 0)
   local answer = {'go', attempt, before, item}
-  for i = first, last do answer[#answer + 1] = values_of(ARGV[i]) end
+  for i = first, last do answer[#answer + 1] = values_of(read_by(operation, ARGV[i])) end
   return answer
 end
 

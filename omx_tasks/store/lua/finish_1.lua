@@ -3,7 +3,8 @@
 -- KEYS: the run's. ARGV: agent, then per operation: operation, state, 1 if its dependents run even when it failed, record
 -- (JSON), output (JSON), 1 if its call was another operation's too, how many arguments follow; those are none, or: the
 -- operation that may go on, a token of its attempt, the operation whose message stands for it, and those it refers to.
--- Returns for each: {those that it made ready}, or {the others, what `start` answers for the one that goes on}.
+-- Returns for each: {those that it made ready: its fallback, where it failed and has one}, or {the others, what `start`
+-- answers for the one that goes on}.
 -- What ends after its run was resumed counts no more.
 -- Run twice: the first outcome stays; returns those of its successors that nobody has begun, and the same one goes on.
 --@include run_keys
@@ -20,7 +21,8 @@ local function finish(name, state, goes_on, record, output, shared)
   local parent = string.match(operation, '^([^%[]+)%[')
   if is_over(operation) then
     write_again()
-    return still_waiting(successors_of(parent or operation))
+    local instead = is_left_to_fallback(operation)
+    return still_waiting(instead and {instead} or successors_of(parent or operation))
   end
   add(noted.records, operation, record)
   if output ~= '' then add(noted.outputs, operation, output) end

@@ -2,8 +2,9 @@
 -- Done are operations that succeeded, and those that failed where the run goes on after a failure: others have seen
 -- their error. One that is unknown is tried again ('retry'), counts as done ('done': somebody saw to it), or stays so,
 -- and what needs it skipped ('keep').
--- Of a foreach the items that are done stay. An operation that was interrupted without an outcome keeps the number of
--- its attempt: by that its agent knows that it was begun before.
+-- An operation and its fallbacks are done when one of them is, else all of them begin again. Of a foreach the items that
+-- are done stay. An operation that was interrupted without an outcome keeps the number of
+-- its attempt, and the note that its call was sent: by that its agent knows that it may have been done.
 -- KEYS: the run's. ARGV: a token of this request, what becomes of unknown operations, of how many that is said one by one,
 -- those: operation, what becomes of it; then for each operation: operation, 1 if its dependents run even when it failed.
 -- Returns {'resumed', generation, name, …} with what is ready; or {reason}: '' when there is no such run, its state when
@@ -97,12 +98,47 @@ for i = first, #ARGV, 2 do
   end
 end
 
+local function fallbacks_of(operation)
+  local found, instead = {}, successors['fallback:' .. operation]
+  while instead do
+    found[#found + 1] = instead
+    instead = successors['fallback:' .. instead]
+  end
+  return found
+end
+
+local function is_fallback(operation)
+  return successors['in_place_of:' .. operation]
+end
+
+-- Whether an operation or one of its fallbacks is done, or may be.
+local function is_settled(operation, fallbacks)
+  local id = operation
+  for i = 1, #fallbacks + 1 do
+    local next_one = fallbacks[i]
+    if states[id] == 'succeeded' or (states[id] == 'unknown' and not todo[id]) then return true end
+    if states[id] == 'failed' and not todo[id] and (not next_one or states[next_one] == 'skipped') then return true end
+    id = next_one
+  end
+  return false
+end
+
+for _, operation in ipairs(order) do
+  local fallbacks = fallbacks_of(operation)
+  if fallbacks[1] and not is_fallback(operation) then
+    local again = not is_settled(operation, fallbacks)
+    todo[operation] = again
+    for _, instead in ipairs(fallbacks) do todo[instead] = again end
+  end
+end
+
 local blocked, head = {}, 1
 while blocking[head] do
   for _, next_one in ipairs(successors[blocking[head]] or {}) do
     if todo[next_one] and not blocked[next_one] then
       blocked[next_one] = true
-      blocking[#blocking + 1] = next_one
+      for _, instead in ipairs(fallbacks_of(next_one)) do blocked[instead] = true end
+      if not is_fallback(next_one) then blocking[#blocking + 1] = next_one end
     end
   end
   head = head + 1
@@ -112,7 +148,9 @@ local waits, open = {}, 0
 for _, operation in ipairs(order) do
   if todo[operation] then
     if not blocked[operation] then open = open + 1 end
-    for _, next_one in ipairs(successors[operation] or {}) do waits[next_one] = (waits[next_one] or 0) + 1 end
+    local following = is_fallback(operation) and {} or {unpack(successors[operation] or {})}
+    following[#following + 1] = successors['fallback:' .. operation]
+    for _, next_one in ipairs(following) do waits[next_one] = (waits[next_one] or 0) + 1 end
   end
 end
 if open + #accepted == 0 then return {'nothing'} end

@@ -78,6 +78,18 @@ local function is_over(operation)
   return state and OVER[state] or false
 end
 
+-- A fallback runs when the operation failed in whose place it is, which then does not end its dependents: they are the
+-- fallback's successors too. One that is not needed is skipped, without those being skipped.
+local function fallback_of(operation)
+  local text = redis.call('HGET', SUCCESSORS, 'fallback:' .. operation)
+  return text and cjson.decode(text)
+end
+
+-- Whether an operation failed and is left to its fallback.
+local function is_left_to_fallback(operation)
+  return state_of(operation) == 'failed' and fallback_of(operation)
+end
+
 local function successors_of(operation)
   local text = redis.call('HGET', SUCCESSORS, operation)
   return text and cjson.decode(text) or {}
@@ -156,15 +168,34 @@ local function write_down(run_state)
   end
 end
 
+-- Note that an operation which nobody has begun is skipped; false when it has a state already.
+local function skip(operation)
+  if state_of(operation) then return false end
+  note(operation, 'skipped')
+  noted.ended = noted.ended + 1
+  tell(operation, 'skipped', '')
+  return true
+end
+
+-- The fallback of an operation, and the fallback's own, are not needed.
+local function skip_fallbacks(operation)
+  local instead = fallback_of(operation)
+  while instead and skip(instead) do instead = fallback_of(instead) end
+end
+
+-- Whether what follows an operation is lost when that is skipped: a fallback that is not needed yet is no loss.
+local function is_needed(operation)
+  local text = redis.call('HGET', SUCCESSORS, 'in_place_of:' .. operation)
+  return not text or state_of(cjson.decode(text)) == 'failed'
+end
+
 local function skip_after(operation)
   local queue, head = {operation}, 1
   while queue[head] do
     for _, next_one in ipairs(successors_of(queue[head])) do
-      if not state_of(next_one) then
-        note(next_one, 'skipped')
-        noted.ended = noted.ended + 1
-        tell(next_one, 'skipped', '')
-        queue[#queue + 1] = next_one
+      if skip(next_one) then
+        skip_fallbacks(next_one)
+        if is_needed(next_one) then queue[#queue + 1] = next_one end
       end
     end
     head = head + 1
@@ -183,6 +214,15 @@ local function release_after(operation)
   return ready
 end
 
+-- An operation failed: its fallback begins as soon as all else that it waits for is there. Returns it if that is now;
+-- nil when it was skipped before, for want of that.
+local function fall_back(instead)
+  if state_of(instead) then return nil end
+  if redis.call('HINCRBY', WAITS, instead, -1) > 0 then return {} end
+  redis.call('ZADD', OUTBOX, seconds() * 1000, instead)
+  return {named(instead)}
+end
+
 -- Note an operation's outcome; `write_down` writes it. 'goes_on': its dependents run even though it failed. Nothing
 -- follows in a run that was cancelled.
 local function settle(run_state, operation, state, goes_on, record)
@@ -190,7 +230,11 @@ local function settle(run_state, operation, state, goes_on, record)
   noted.ended = noted.ended + 1
   tell(operation, state, record)
   if run_state ~= 'running' then return {} end
-  local ready = {}
+  local instead = fallback_of(operation)
+  local ready = instead and state == 'failed' and fall_back(instead)
+  if ready then return ready end
+  if instead then skip_fallbacks(operation) end
+  ready = {}
   if state == 'succeeded' or goes_on then
     ready = release_after(operation)
   else

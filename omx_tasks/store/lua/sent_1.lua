@@ -4,11 +4,12 @@
 -- elsewhere, is over, or its beginning was lost with a master; else the note of the call that an earlier delivery made.
 -- Run twice with the same token: 'go' again.
 --@include run_keys
+--@include begin
 local operation, token, note = meant(ARGV[1]), ARGV[2], ARGV[3]
 if not operation then return 'gone' end
-local attempt = redis.call('HGET', REMAINING, operation .. ':attempt') or ''
-if string.match(attempt, '^%d+ (.*)$') ~= token or is_over(operation) then return 'gone' end
-if redis.call('HGET', RUN, 'state') ~= 'running' then return 'over' end
+local _, last_token = last_attempt(operation)
+if last_token ~= token or is_over(operation) then return 'gone' end
+if run_state ~= 'running' then return 'over' end
 
 local field = operation .. ':sent'
 local earlier, told = string.match(redis.call('HGET', REMAINING, field) or '', '^(%S+) (.*)$')
