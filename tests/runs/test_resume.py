@@ -345,3 +345,59 @@ def test_however_often_a_run_is_cut_off_each_operation_succeeds_once_after_its_n
     assert set(succeeded) == wanted
     assert run.stored()["outbox"] == []
     assert run.stored()["run"]["open"] == "0"
+
+
+def _with_fallback(drive: Drive) -> Driven:
+    return drive(
+        operation("n"),
+        operation("a", fallback="b"),
+        operation("b", ["n"]),
+        operation("end", ["a"]),
+        operation("other"),
+    )
+
+
+def test_what_a_fallback_did_is_done(drive: Drive) -> None:
+    run = _with_fallback(drive)
+    for name, state in [("n", "succeeded"), ("a", "failed"), ("b", "succeeded"), ("end", "failed")]:
+        run.do(name, state)
+    run.do("other")
+    assert run.resume() == ["resumed", "1", "end:1"]
+    run.do("end:1")
+    assert run.view().state == "succeeded"
+
+
+def test_a_fallback_that_was_not_needed_is_not_begun(drive: Drive) -> None:
+    run = _with_fallback(drive)
+    for name, state in [("n", "succeeded"), ("a", "succeeded"), ("end", "succeeded")]:
+        run.do(name, state)
+    run.do("other", "failed")
+    assert run.resume() == ["resumed", "1", "other:1"]
+    run.do("other:1")
+    assert run.states()["b"] == "skipped"
+    assert run.view().state == "succeeded"
+
+
+def test_an_operation_whose_fallback_failed_too_begins_again_with_its_fallback(
+    drive: Drive,
+) -> None:
+    run = _with_fallback(drive)
+    for name, state in [("n", "succeeded"), ("a", "failed"), ("b", "failed"), ("other", "failed")]:
+        run.do(name, state)
+    assert run.resume() == ["resumed", "1", "a:1", "other:1"]
+    run.do("other:1")
+    assert run.do("a:1", "failed") == ["b:1"]
+    assert run.do("b:1") == ["end:1"]
+    run.do("end:1")
+    assert run.view().state == "succeeded"
+
+
+def test_a_fallback_that_is_unknown_keeps_its_operation_from_beginning_again(drive: Drive) -> None:
+    run = _with_fallback(drive)
+    for name, state in [("n", "succeeded"), ("a", "failed"), ("b", "unknown"), ("other", "failed")]:
+        run.do(name, state)
+    assert run.resume() == ["resumed", "1", "other:1"]
+    run.do("other:1")
+    states = run.states()
+    assert (states["a"], states["b"], states["end"]) == ("failed", "unknown", "skipped")
+    assert run.view().over

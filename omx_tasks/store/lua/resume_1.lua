@@ -145,12 +145,15 @@ while blocking[head] do
 end
 
 local waits, open = {}, 0
+local function wait_for_one_more(operation) waits[operation] = (waits[operation] or 0) + 1 end
 for _, operation in ipairs(order) do
   if todo[operation] then
     if not blocked[operation] then open = open + 1 end
-    local following = is_fallback(operation) and {} or {unpack(successors[operation] or {})}
-    following[#following + 1] = successors['fallback:' .. operation]
-    for _, next_one in ipairs(following) do waits[next_one] = (waits[next_one] or 0) + 1 end
+    if not is_fallback(operation) then  -- else its successors wait for the operation in whose place it is
+      for _, next_one in ipairs(successors[operation] or {}) do wait_for_one_more(next_one) end
+    end
+    local instead = successors['fallback:' .. operation]
+    if instead then wait_for_one_more(instead) end
   end
 end
 if open + #accepted == 0 then return {'nothing'} end
