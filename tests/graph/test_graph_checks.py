@@ -218,7 +218,7 @@ def test_a_fallback_has_to_be_another_operation_that_nothing_else_waits_for():
 
 def test_a_fallback_that_waits_for_what_waits_for_it_is_a_cycle():
     assert problems(tool("a", fallback="f"), tool("f", "b"), tool("b", "a")) == [
-        "these operations wait for each other: f → b → f; drop one of these needs"
+        "these operations wait for each other: f → b → f; drop one of these needs or references"
     ]
     assert problems(tool("a", fallback="f"), tool("f", fallback="g"), tool("g", fallback="a"))
 
