@@ -128,13 +128,14 @@ def test_reads_survive_a_server_that_dies_or_hangs_in_their_middle(
         *(fleet.call(f"w{n}", "write", timeout=3, arguments={"seconds": 1}) for n in range(5)),
         fleet.call("after", "write", needs=[f"r{n}" for n in range(20)]),
     )
-    until(lambda: sum(fleet.executions().values()) == 25)
+    until(lambda: sum(fleet.executions().values()) >= 21)  # writes take turns
     (server,) = psutil.Process(agent.process.pid).children()
     os.kill(server.pid, sign)
     view = run.wait(60)
     seen = states(view)
     assert {seen[f"r{n}"] for n in range(20)} == {"succeeded"}
-    assert {seen[f"w{n}"] for n in range(5)} == {"unknown"}
+    assert [seen[f"w{n}"] for n in range(5)].count("unknown") == 1
+    assert [seen[f"w{n}"] for n in range(5)].count("succeeded") == 4
     assert seen["after"] == "succeeded"
     assert [fleet.executions()[f"write w{n}"] for n in range(5)] == [1] * 5
     print(json.dumps({"signal": sign.name, "seconds": round(view.seconds, 2)}))
