@@ -254,5 +254,5 @@ for _, operation in ipairs(order) do
   end
 end
 for command in pairs({HDEL = true, HSET = true}) do write_gathered(command, 1) end
-close_run_if_done()
+close_run_if_done(open)
 return resumed(ready)

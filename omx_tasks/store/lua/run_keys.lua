@@ -153,7 +153,12 @@ local function state_in_time()
   return 'cancelled'
 end
 
--- Write what was noted. The run is over when none of its operations is open.
+-- The run is over when none of its operations is open.
+local function close_run_if_done(open)
+  if open <= 0 then end_run(tonumber(redis.call('HGET', RUN, 'failed')) > 0 and 'failed' or 'succeeded') end
+end
+
+-- Write what was noted.
 local function write_down(run_state)
   in_parts('HSET', STATES, noted.states)
   in_parts('HSET', RECORDS, noted.records)
@@ -163,8 +168,8 @@ local function write_down(run_state)
   local open = noted.ended > 0 and redis.call('HINCRBY', RUN, 'open', -noted.ended)
   if run_state ~= 'running' then
     if #noted.states > 0 then let_go() end
-  elseif open and open <= 0 then
-    end_run(tonumber(redis.call('HGET', RUN, 'failed')) > 0 and 'failed' or 'succeeded')
+  elseif open then
+    close_run_if_done(open)
   end
 end
 
