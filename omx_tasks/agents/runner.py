@@ -91,7 +91,7 @@ class Work:
 
     __slots__ = (
         "__weakref__", "_done", "_ended", "_runner", "after", "begun", "call", "cancelled", "limit", "onward",
-        "operation", "passing", "placed", "plan", "revoked", "run_id", "stay", "task", "token", "turn",
+        "operation", "passing", "placed", "plan", "redelivered", "revoked", "run_id", "stay", "task", "token", "turn",
     )  # fmt: skip
 
     def __init__(self, runner: Runner, run_id: str, operation: str, done: Done) -> None:
@@ -101,6 +101,7 @@ class Work:
         self.plan: StoredPlan | None = None
         self.task: asyncio.Task[None] | None = None
         self.revoked = False
+        self.redelivered = False
         self.cancelled = False
         self.call = CallMade()
         self.limit: float | None = None
@@ -194,17 +195,20 @@ class Runner:
         done: Done,
         *,
         revoked: bool = False,
+        redelivered: bool = False,
         limit: float | None = None,
         onward: Onward | None = None,
         begun: Begun | None = None,
     ) -> Work:
         """Run an operation; ``done`` is told once, on the loop, when all is stored.
 
-        One that was revoked is not begun, but cancelled. ``limit`` is how many seconds its call may take at most.
-        One of its successors may go ``onward`` here: it comes with what was ``begun``, on the loop.
+        One that was revoked is not begun, but cancelled; one that is ``redelivered`` may be over. ``limit`` is how many
+        seconds its call may take at most. One of its successors may go ``onward`` here: it comes with what was
+        ``begun``, on the loop.
         """
         work = Work(self, run_id, operation, done)
         work.revoked, work.limit, work.onward, work.begun = revoked, limit, onward, begun
+        work.redelivered = redelivered
         with self._idle:
             self._under_way.add(work)
             self._by_run.add(work)
@@ -368,8 +372,8 @@ class Runner:
         plan, step = _known(work)
         self._caller.check(step.server)
         run_id, operation = work.run_id, work.operation
-        if not await self._take_turn(work):
-            return None
+        if self._turns is not None and work.turn is not None:
+            await self._turns.take(work.turn, partial(self._arguments, work), work.redelivered)
         start = await self._begun(work, confirmed=not self._caller.is_harmless(step))
         if start.carried is not None:
             await self._set_free(work, plan, start.carried)
@@ -405,17 +409,15 @@ class Runner:
         """Return the place of an operation among those that take turns; None for a read."""
         return None if self._turns is None else self._turns.place(run_id, plan, operation)
 
-    async def _take_turn(self, work: Work) -> bool:
-        """Ask for the turn of a write; False where there is nothing to do. Raises `WaitsError`."""
-        if self._turns is None or work.turn is None:
-            return True
-        return await self._turns.take(work.turn, partial(self._arguments, work))
-
     async def _arguments(self, work: Work) -> dict[str, Any] | None:
         """Resolve the arguments of an operation that is not begun; None where it is over."""
         plan, step = _known(work)
         scope: Mapping[str, Any] = {"inputs": plan.inputs}
-        if step.needed(work.operation) or item_of(work.operation)[1] is not None:
+        if (
+            work.redelivered
+            or step.needed(work.operation)
+            or item_of(work.operation)[1] is not None
+        ):
             start = await self._started(work, "")
             if start.verdict != "go":
                 return None

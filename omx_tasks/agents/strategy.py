@@ -90,6 +90,7 @@ class Taker:
             operation,
             partial(_finished, request, self._consumer.connection_errors, self._tell),
             revoked=request.id in state.revoked,
+            redelivered=bool(request.message.headers.get("redelivered")),
             limit=self._consumer.pool.limit_of(self._task),
             onward=OnRequest(self._consumer, partial(self._go_on, request)),
             begun=begun,

@@ -82,13 +82,16 @@ class Turns:
         queue = partition_of(queue_of(step.capabilities), id_, plan.partitions)
         return Place(step.server, id_, step.rank, queue)
 
-    async def take(self, place: Place, arguments: Arguments) -> bool:
-        """Ask for the turn; False where there is nothing to call any more. Raises `WaitsError`."""
+    async def take(self, place: Place, arguments: Arguments, redelivered: bool) -> None:
+        """Ask for the turn, unless there is nothing to call any more. Raises `WaitsError`.
+
+        What is ``redelivered`` may be over: then it must not wait in the line to be told so.
+        """
         hints = self._servers[place.server].hints
-        if hints.resource is not None:
+        if hints.resource is not None or redelivered:
             known = await arguments()
             if known is None:
-                return False
+                return
             place.resource = hints.resource_of(known)
         asking = Asking(place.resource, place.id, place.rank, place.queue)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -98,7 +101,6 @@ class Turns:
             self._wire.send(lost.wake(), _ignore)
         if before:
             raise WaitsError(place.server, before)
-        return True
 
     def pass_on(self, place: Place) -> asyncio.Future[OmxError | None]:
         """Give up the turn, or the place in the line; the future says what went wrong when the next one is woken."""

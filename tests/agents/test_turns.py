@@ -15,10 +15,13 @@ import pytest
 from book import Book
 from fleet import Fleet, one, states
 
-from omx_tasks.broker import turns
-from omx_tasks.broker.turns import Turns
+from omx_tasks.broker import queues, turns
+from omx_tasks.broker.routing import queue_of
+from omx_tasks.broker.turns import Asking, Turns
 from omx_tasks.graph.marker import task_id
 from omx_tasks.graph.model import Operation
+from omx_tasks.results import joins
+from omx_tasks.results.joins import Beginning, Ending, Outcome
 from omx_tasks.runs import turns as runs_turns
 from omx_tasks.runs.turns import free
 from omx_tasks.store import keys
@@ -279,3 +282,23 @@ def test_it_is_seen_who_waits_for_whom(
     assert f"These take turns at {pages.name}, each page: c, d\n" in planned
     steps = json.loads(omx("plan", str(graph), "--json"))["operations"]
     assert steps["b"]["turns"] is None
+
+
+def test_what_is_over_when_it_is_delivered_again_does_not_wait_for_a_turn(
+    fleet: Fleet, book: Book, store: Store
+) -> None:
+    store.run(turns.ask(book.name, [Asking("", "other.held", 0, "nowhere")]))
+    call = book.call("x")
+    queue = queue_of(call.capabilities)
+    run = fleet.submit(call, book.call("y"))
+    # As by an agent that dies after it has stored the outcome and passed the turn, before it acks the message.
+    store.run(queues.claim(queue, "token", most=1, lease=1))
+    store.run(joins.start(run.id, "dead", [Beginning("x", "token")]))
+    store.run(joins.finish(run.id, [Ending("x", Outcome("succeeded", 1, "dead"), False)]))
+    fleet.start(slots=8)
+
+    def counted() -> dict[str, int]:
+        return queues.read_stats(store.run(queues.stats(queue))).counters
+
+    fleet.until(lambda: counted().get("acked") == 1 and counted().get("parked") == 1)
+    assert waiting(store, book) == 1, "it is y that waits"
