@@ -173,7 +173,7 @@ def test_a_hung_call_keeps_the_turn_until_its_timeout(fleet: Fleet, book: Book) 
 def test_a_thousand_waiting_writes_block_no_reads(fleet: Fleet, book: Book, store: Store) -> None:
     for _ in range(2):
         fleet.start(slots=8)
-    held = fleet.submit(book.call("held", arguments={"hang": True}, timeout=15))
+    held = fleet.submit(book.call("held", arguments={"hang": True}, timeout=600))
     fleet.until(lambda: book.begun() == ["held"])
     run = fleet.submit(*(book.call(f"w{n}") for n in range(1000)))
     fleet.until(lambda: waiting(store, book) == 1000, 20)
@@ -182,9 +182,9 @@ def test_a_thousand_waiting_writes_block_no_reads(fleet: Fleet, book: Book, stor
     assert states(held.status()) == {"held": "running"}
     assert book.begun() == ["held"]
     print(f"200 reads beside 1,000 waiting writes: {view.seconds:.2f} s")
-    assert states(held.wait(30)) == {"held": "unknown"}
     ended = time.monotonic()
-    assert run.wait(60).state == "succeeded"
+    held.cancel()
+    assert run.wait(120).state == "succeeded"
     print(f"1,000 writes in turn: {time.monotonic() - ended:.2f} s")
     assert book.counted() == {"held": 1, **{f"w{n}": 1 for n in range(1000)}}
     assert len(book.lines()) == 2001
@@ -239,6 +239,7 @@ def test_whoever_was_not_woken_is_woken_again(
     monkeypatch.setattr(runs_turns, "LONG", 0.0)
     free(store)
     assert run.wait(20).state == "succeeded"
+    held.cancel(timeout=10)
 
 
 def test_it_is_seen_who_waits_for_whom(
