@@ -1,11 +1,12 @@
 """Run graphs of Model Context Protocol operations as Celery tasks on a Redis Cluster.
 
-``from omx_tasks import Graph, Operation, Priority, Run`` is the Python interface; see `omx_tasks.api`.
+``from omx_tasks import Graph, Operation, Priority, Run, on, publish`` is the Python interface; see `omx_tasks.api`, and
+`omx_tasks.events` for the last two.
 """
 
 from omx_tasks.priorities import Priority
 
-__all__ = ["Graph", "Operation", "Priority", "Run"]
+__all__ = ["Graph", "Operation", "Priority", "Run", "on", "publish"]
 
 
 def __getattr__(name: str) -> object:
@@ -18,4 +19,12 @@ def __getattr__(name: str) -> object:
         from omx_tasks.graph.model import Operation
 
         return Operation
+    if name == "publish":
+        from omx_tasks.events.bus import publish
+
+        return publish
+    if name == "on":
+        from omx_tasks.events.handlers import on
+
+        return on
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

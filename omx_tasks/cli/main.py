@@ -40,6 +40,9 @@ COMMANDS = {
     "agents": "system",
     "queues": "queues",
     "turns": "turns",
+    "publish": "events",
+    "events": "events",
+    "handle": "events",
     "cluster": "cluster",
     "bench": "bench",
 }

@@ -1,0 +1,87 @@
+"""``omx publish``, ``omx events`` and ``omx handle`` on the tests' own cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import uuid
+
+import pytest
+
+
+@pytest.fixture
+def omx(place, cluster_url):
+    def run(*words, **environ):
+        return place.omx(*words, OMX_BROKER_URL=cluster_url, **environ)
+
+    return run
+
+
+@pytest.fixture
+def word():
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+def test_what_is_published_is_shown(omx, word):
+    first = omx("publish", f"{word}.paid", "--key", "k", "--data", '{"sum": 3}', "--json")
+    assert first.code == 0, first.err
+    second = omx("publish", f"{word}.sent", "--priority", "P0")
+    assert second.code == 0, second.err
+    shown = omx("events", "--type", f"{word}.*", "--json")
+    events = [json.loads(line) for line in shown.out.splitlines()]
+    assert [event["id"] for event in events] == [first.json["id"], second.out.strip()]
+    assert [event["priority"] for event in events] == [2, 0]
+    assert (events[0]["key"], events[0]["data"]) == ("k", {"sum": 3})
+    readable = omx("events", "--type", f"{word}.paid")
+    assert f'P2  {word}.paid  k  {{"sum": 3}}' in readable.out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("paid",), "'paid' is no type of event"),
+        (("order.paid", "--data", "{"), "--data '{' is no JSON"),
+        (("order.paid", "--data", "[1]"), "must be an object, not list"),
+        (("agent.started", "--data", "{}"), "agent: Field required"),
+        (("order.paid", "--priority", "P7"), "'P7' is not one of 'P0', 'P1', 'P2', 'P3'"),
+    ],
+)
+def test_a_wrong_event_is_refused_and_nothing_is_published(omx, words, says):
+    answer = omx("publish", *words)
+    assert answer.code == 2
+    assert says in answer.err
+
+
+def test_following_shows_what_comes(place, omx, cluster_url, word):
+    omx("publish", f"{word}.before")
+    following = place.start(
+        "events", "--type", f"{word}.*", "--follow", "--json", OMX_BROKER_URL=cluster_url
+    )
+    following.until(lambda: f"{word}.before" in following.out)
+    omx("publish", f"{word}.after")
+    following.until(lambda: f"{word}.after" in following.out)
+    following.send(signal.SIGINT)
+    assert following.end().code == 130
+
+
+def test_handlers_are_served_until_the_end(place, omx, cluster_url, word):
+    told = place.folder / "told"
+    (place.folder / "shop.py").write_text(
+        "from pathlib import Path\nfrom omx_tasks import on\n\n"
+        f"@on('{word}.*', begins='oldest')\n"
+        f"def ship(event):\n    Path({str(told)!r}).write_text(event.data['what'])\n"
+    )
+    path = os.pathsep.join(filter(None, (str(place.folder), os.environ.get("PYTHONPATH"))))
+    serving = place.start("handle", "shop", OMX_BROKER_URL=cluster_url, PYTHONPATH=path)
+    omx("publish", f"{word}.paid", "--data", '{"what": "beans"}')
+    serving.until(lambda: told.exists() and told.read_text())
+    serving.send(signal.SIGTERM)
+    assert serving.end().code == 0
+    assert told.read_text() == "beans"
+
+
+def test_without_handlers_there_is_nothing_to_serve(omx):
+    answer = omx("handle")
+    assert answer.code == 2
+    assert "there are no handlers: name a MODULE" in answer.err
