@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from omx_tasks.durability import Durability, Promise, WithoutReplica
@@ -135,6 +135,10 @@ class Settings(BaseSettings):
         None,
         description="Folder for spilled events; default: spill, where the system keeps its state",
     )
+    webhook_url: str | None = Field(
+        None, description="Where the shipped webhook handler sends events"
+    )
+    webhook_secret: SecretStr | None = Field(None, description="The key with which it signs them")
     log_dir: Path | None = Field(
         None, description="Folder for what MCP servers write to standard error"
     )
