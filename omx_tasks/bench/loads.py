@@ -115,9 +115,9 @@ def drain(side: Side, workers: Sequence[Worker], tally: Tally, queue: str, count
     before = tally.total
     for worker in workers:
         consume(side, worker, queue)
-    _wait_for(tally, before + max(1, round(count * RUN_UP)))
+    wait_for(tally, before + max(1, round(count * RUN_UP)))
     first, began, cpu = tally.total, time.perf_counter(), _cpu_seconds(workers)
-    _wait_for(tally, before + count)
+    wait_for(tally, before + count)
     tasks, seconds = before + count - first, time.perf_counter() - began
     return Drained(tasks / seconds, (_cpu_seconds(workers) - cpu) / tasks)
 
@@ -136,7 +136,8 @@ def consume(side: Side, worker: Worker, *queues: str) -> None:
                     raise UnavailableError(f"the worker {worker.name} does not answer")
 
 
-def _wait_for(tally: Tally, total: int) -> None:
+def wait_for(tally: Tally, total: int) -> None:
+    """Return when so many tasks have run; raises `UnavailableError` when none does for long."""
     seen, patience = -1, 0.0
     while (now := tally.total) < total:
         if now != seen:

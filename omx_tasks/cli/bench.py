@@ -11,6 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from omx_tasks.bench.broker import QUICK, Comparison, Size, compare
+from omx_tasks.bench.events import QUICK as QUICK_EVENTS
+from omx_tasks.bench.events import Measured as MeasuredEvents
+from omx_tasks.bench.events import Size as EventsSize
+from omx_tasks.bench.events import measure as measure_events
 from omx_tasks.bench.figures import MEASURES, Figure
 from omx_tasks.bench.graphs import AGENTS, GOAL, RECORDED, SLOTS, GraphFigure, Measured, measure
 from omx_tasks.bench.operations import QUICK as QUICK_OPERATIONS
@@ -150,6 +154,22 @@ def operations(rounds: int, quick: bool, as_json: bool) -> None:
         results().print(table_of_ways(outcome.compared), table_of_rows(outcome))
 
 
+@bench.command()
+@click.option("--quick", is_flag=True, help="Few events: shows that it works, says little.")
+@click.option("--json", "as_json", is_flag=True, help="One line with one object.")
+def events(quick: bool, as_json: bool) -> None:
+    """Measure how many events are published and handled, and how late they come.
+
+    Published here, handled in another process, on a cluster that this starts; beside it stock Celery on one Redis,
+    with a task for each event.
+    """
+    outcome = measure_events(QUICK_EVENTS if quick else EventsSize(), say)
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        results().print(table_of_rows(outcome))
+
+
 def table_of_ways(compared: Compared) -> Table:
     """Return the ways to make the same calls: times for all of them, the rest for one."""
     title = f"{compared.calls:,} calls, medians of {len(compared.rounds)} rounds"
@@ -166,7 +186,7 @@ def table_of_ways(compared: Compared) -> Table:
     return table
 
 
-def table_of_rows(outcome: MeasuredOperations) -> Table:
+def table_of_rows(outcome: MeasuredOperations | MeasuredEvents) -> Table:
     """Return the figures, goals beside them."""
     table = Table(caption=f"{outcome.seconds:.0f} s")
     table.add_column("", no_wrap=True)

@@ -1,0 +1,272 @@
+"""Events end to end: published here, handled in another process, on a cluster of the bench's own.
+
+Rates come first, in batches and one by one, at each durability; beside them stock Celery on one Redis, where each event
+is a plain task. Then how late events of each priority come at a gentle pace; then P0 alone while many P3 events lie in
+their logs, untouched, and while they are worked off. Each of these has types of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from omx_tasks.bench import loads
+from omx_tasks.bench.app import CONFIGURATION, TALLY
+from omx_tasks.bench.figures import Goal
+from omx_tasks.bench.place import Row
+from omx_tasks.bench.sides import Side, our_side, stock_side
+from omx_tasks.bench.tally import Tally
+from omx_tasks.bench.worker import Worker
+from omx_tasks.durability import Durability, Promise
+from omx_tasks.errors import OmxError
+from omx_tasks.events.bus import Bus
+from omx_tasks.priorities import Priority
+from omx_tasks.store.client import Store
+
+Say = Callable[[str], None]
+
+DURABILITIES = (Durability.REPLICA, Durability.MEMORY)
+#: Events that a handler of batches takes at a time, and events a second at a gentle pace.
+BATCH, PACE = 500, 200.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: events in batches, one by one, in the logs of P3; seconds at a gentle pace."""
+
+    batched: int = 100_000
+    single: int = 20_000
+    backlog: int = 100_000
+    stock: int = 10_000
+    seconds: float = 10.0
+
+
+QUICK = Size(2_000, 500, 3_000, 500, 1.0)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All figures, and the seconds that they took."""
+
+    rows: tuple[Row, ...]
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``json.dumps`` takes."""
+        return {"seconds": self.seconds, "rows": [row.as_json() for row in self.rows]}
+
+
+def measure(size: Size, say: Say) -> Measured:
+    """Measure; everything that this starts is gone when it returns or raises."""
+    began = time.monotonic()
+    rows: list[Row] = []
+    with TemporaryDirectory(prefix="omx-bench-") as name:
+        folder = Path(name)
+        with our_side(folder / "ours") as side:
+            url = side.settings["broker_url"]
+            for durability in DURABILITIES:
+                say(f"rates, durability {durability}")
+                rows += _rates(url, durability, size)
+            say("stock Celery")
+            rows += _stock(folder, size)
+            say("how late events come")
+            rows += _lateness(url, size)
+            say(f"P0 beside {size.backlog:,} of P3")
+            rows += _urgent(url, size)
+    return Measured(tuple(rows), time.monotonic() - began)
+
+
+# --- rates ------------------------------------------------------------------------------------------
+
+
+def _rates(url: str, durability: Durability, size: Size) -> Iterator[Row]:
+    goal = Goal("≥", 10_000)
+    for title, batch, count in (("batches", BATCH, size.batched), ("single", 1, size.single)):
+        name = f"{title}_{durability}"
+        with _handling(url, name, durability, batch) as handling, _bus(url, durability) as bus:
+            began = time.time()
+            if batch > 1:
+                drafts = [(f"{name}.done", {"n": n}, n % 4, str(n % 64)) for n in range(count)]
+                bus.publish_many(drafts)
+            else:
+                for n in range(count):
+                    bus.publish(f"{name}.done", {"n": n}, priority=n % 4, key=str(n % 64))
+            _flush(bus)
+            published = time.time() - began
+            handled = handling.tell(count)["last"] - began
+        say = f"{title}, {durability}"
+        yield Row(f"published, {say}", count / published, "events/s")
+        yield Row(f"handled, {say}", count / handled, "events/s", goal if batch > 1 else None)
+
+
+def _stock(folder: Path, size: Size) -> Iterator[Row]:
+    """Have a plain task be run for each event, by a worker that is there before."""
+    with stock_side(folder / "stock") as side:
+        tally, queue = Tally.create(folder / "tally"), "events"
+        worker = _worker(folder, side, tally, queue).start().wait_until_ready()
+        try:
+            began, before = time.perf_counter(), tally.total
+            published = loads.publish_singly(side, queue, size.stock)
+            loads.wait_for(tally, before + size.stock)
+            yield Row("published, stock Celery tasks", published, "events/s")
+            yield Row(
+                "handled, stock Celery tasks",
+                size.stock / (time.perf_counter() - began),
+                "events/s",
+            )
+        finally:
+            worker.kill()
+
+
+def _worker(folder: Path, side: Side, tally: Tally, queue: str) -> Worker:
+    settings = {
+        CONFIGURATION: json.dumps(side.settings),
+        TALLY: str(tally.path),
+        "TMPDIR": str(folder),
+    }
+    options = ("-P", "threads", "-c", "8", "-Q", queue)
+    return Worker("events", "omx_tasks.bench.app", options, settings, folder / "stock.log")
+
+
+# --- how late ---------------------------------------------------------------------------------------
+
+
+def _lateness(url: str, size: Size) -> Iterator[Row]:
+    for durability in DURABILITIES:
+        name = f"late_{durability}"
+        with _handling(url, name, durability, BATCH) as handling, _bus(url, durability) as bus:
+            count = _publish_gently(bus, name, size.seconds, tuple(Priority))
+            late = handling.tell(count)["late"]
+        for priority in Priority:
+            for share in ("p50", "p99"):
+                title = f"{priority.name} {share}, {durability}"
+                yield Row(title, late[priority.name][share], "ms")
+
+
+def _urgent(url: str, size: Size) -> Iterator[Row]:
+    """Measure P0 at rest, beside P3 events that nobody takes, and while they are taken."""
+    kind, p0 = "urgent", (Priority.P0,)
+    with _bus(url, Durability.REPLICA) as bus:
+        with _handling(url, "everything", Durability.REPLICA, BATCH, kind=kind):
+            pass  # from now on its events are kept for it
+        with _handling(url, "urgent", Durability.REPLICA, 1, p0, kind=kind) as urgent:
+            idle = urgent.tell(_publish_gently(bus, kind, size.seconds, p0))["late"]["P0"]
+            bus.publish_many([(f"{kind}.filler", {"n": n}, 3) for n in range(size.backlog)])
+            _flush(bus)
+            paused = urgent.tell(_publish_gently(bus, kind, size.seconds, p0))["late"]["P0"]
+        with _handling(url, "everything", Durability.REPLICA, BATCH, kind=kind) as everything:
+            before = round(2 * size.seconds * PACE)
+            count, began = 0, time.time()
+            while everything.handled() < size.backlog + before or not count:
+                count += _publish_gently(bus, kind, 0.25, p0)
+            drained = time.time() - began
+            draining = everything.tell(size.backlog)["late"]["P0"]
+    yield Row("P0 p50, at rest", idle["p50"], "ms")
+    yield Row("P0 p99, at rest", idle["p99"], "ms")
+    for title, late in (("paused", paused), ("draining", draining)):
+        yield Row(f"P0 p50, {size.backlog:,} P3 {title}", late["p50"], "ms")
+        yield Row(f"P0 p99, {size.backlog:,} P3 {title}", late["p99"], "ms", Goal("≤", 20))
+        ratio = late["p99"] / idle["p99"]
+        yield Row(f"P0 p99, {title} beside at rest", ratio, "x", Goal("≤", 2))
+    yield Row("draining", size.backlog / drained, "events/s")
+
+
+def _publish_gently(bus: Bus, kind: str, seconds: float, priorities: tuple[Priority, ...]) -> int:
+    """Publish one event after the other, at an even pace; returns how many."""
+    count = max(len(priorities), round(seconds * PACE))
+    began = time.monotonic()
+    for n in range(count):
+        time.sleep(max(0.0, began + n / PACE - time.monotonic()))
+        bus.publish(f"{kind}.probe", {}, priority=priorities[n % len(priorities)])
+    _flush(bus)
+    return count
+
+
+# --- the two ends -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _bus(url: str, durability: Durability) -> Iterator[Bus]:
+    promise = Promise.of({"durability": durability})
+    bus = Bus(lambda: Store(url, promise=promise))
+    try:
+        yield bus
+    finally:
+        bus.close()
+
+
+def _flush(bus: Bus) -> None:
+    if not bus.flush(60):
+        raise OmxError("published events were not stored within a minute")
+
+
+class _Handling:
+    """The process at the other end."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._line()
+
+    def tell(self, count: int) -> dict[str, Any]:
+        """Wait until so many events were handled since the last time; returns what was seen of them."""
+        return self._ask(str(count))
+
+    def handled(self) -> int:
+        """Return how many events were handled since the last time."""
+        return int(self._ask("")["handled"])
+
+    def _ask(self, line: str) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        print(line, file=self._process.stdin, flush=True)
+        said: dict[str, Any] = json.loads(self._line())
+        return said
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise OmxError("the process that handles events has ended")
+        return line
+
+
+@contextmanager
+def _handling(
+    url: str,
+    name: str,
+    durability: Durability,
+    batch: int,
+    priorities: tuple[Priority, ...] = tuple(Priority),
+    *,
+    kind: str | None = None,
+) -> Iterator[_Handling]:
+    asked = {
+        "url": url,
+        "name": name,
+        "pattern": f"{kind or name}.*",
+        "durability": durability,
+        "batch": batch,
+        "priorities": priorities,
+    }
+    command = [sys.executable, "-m", "omx_tasks.bench.handling", json.dumps(asked)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield _Handling(process)
+        finally:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
