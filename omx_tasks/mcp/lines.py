@@ -13,6 +13,11 @@ END = 200
 # Notifications that may come at once, and a second.
 BURST, RATE = 200, 100
 
+# Notifications that are kept beyond that, and the bytes of the largest.
+MOST_KEPT, LARGEST_KEPT = 1000, 10_000
+
+# What a progress notification is about; a text or a number.
+_TOKEN = re.compile(rb'"progressToken"\s*:\s*("[^"]*"|\d+)')
 # The method of a message is near its beginning; inside a text its quotes would be escaped.
 _NOTIFICATION = re.compile(rb'"method"\s*:\s*"notifications/')
 # The id of an answer is before its result, or behind it.
@@ -77,6 +82,31 @@ class Allowance:
             return False
         self._left -= 1
         return True
+
+
+class Notifications:
+    """Lets notifications through at a rate; of the others the newest of each token is kept, for it may be the last."""
+
+    def __init__(self, allowance: Allowance | None = None) -> None:
+        self._allowance = allowance or Allowance()
+        self._kept: dict[bytes, bytes] = {}
+
+    def let_through(self, line: bytes) -> bool:
+        """Whether this one is handled now; else it is kept in place of an older one."""
+        token = _TOKEN.search(line)
+        name = token[1] if token else b""
+        if self._allowance.take():
+            self._kept.pop(name, None)
+            return True
+        if len(line) <= LARGEST_KEPT and (name in self._kept or len(self._kept) < MOST_KEPT):
+            self._kept[name] = line
+        return False
+
+    def kept(self) -> list[bytes]:
+        """Return what was kept, and forget it: something else comes, which may end what they are about."""
+        lines = list(self._kept.values())
+        self._kept.clear()
+        return lines
 
 
 def is_notification(line: bytes) -> bool:

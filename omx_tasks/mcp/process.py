@@ -5,8 +5,9 @@ pass by, and waits for pipes that a grandchild may hold open. All of these decid
 message can say and whether anything is left behind, so the process is kept here.
 
 What a server writes must not harm those who share it, or the agent: a line longer than the limit is passed over, with
-nothing of it kept but its ends, and the call that it answers fails; notifications are let through at a rate; while much
-waits to be handled nothing more is read; and nothing is written to a server that does not read.
+nothing of it kept but its ends, and the call that it answers fails; notifications are let through at a rate, the newest
+of a call in any case; while much waits to be handled nothing more is read; and nothing is written to a server that does
+not read.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from mcp_types import (
     jsonrpc_message_adapter,
 )
 
-from omx_tasks.mcp.lines import TOO_LARGE, Allowance, Line, answered_by, is_notification
+from omx_tasks.mcp.lines import TOO_LARGE, Line, Notifications, answered_by, is_notification
 from omx_tasks.mcp.stderr import LastWords
 
 # Seconds for: leaving by itself after its input closed, after SIGTERM, after SIGKILL.
@@ -58,7 +59,7 @@ class ServerProcess(asyncio.SubprocessProtocol):
         )
         self.garbage = ""
         self._line = Line(max_message)
-        self._notifications = Allowance()
+        self._notifications = Notifications()
         self._held_back = False
         self._transport: asyncio.SubprocessTransport | None = None
         self._exited = asyncio.Event()
@@ -181,8 +182,17 @@ class ServerProcess(asyncio.SubprocessProtocol):
         if length > self._max_message:
             self._pass_over(line, length)
             return
-        if not line or (is_notification(line) and not self._notifications.take()):
+        if not line:
             return
+        if is_notification(line):
+            if self._notifications.let_through(line):
+                self._read(line)
+            return
+        for notification in self._notifications.kept():
+            self._read(notification)
+        self._read(line)
+
+    def _read(self, line: bytes) -> None:
         try:
             message = jsonrpc_message_adapter.validate_json(line, by_name=False)
         except ValueError:

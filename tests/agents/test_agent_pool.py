@@ -208,7 +208,7 @@ def test_a_warm_shutdown_acknowledges_all_that_ends_during_it(
     for _ in range(25):
         bench.send("pass_gate", str(tmp_path / "gate"))
     run = bench.fleet.submit(
-        *(bench.fleet.call(f"a{n}", "write", arguments={"seconds": 1}) for n in range(7))
+        *(bench.fleet.call(f"a{n}", arguments={"seconds": 1, "key": str(n)}) for n in range(7))
     )
     until(lambda: bench.report().stats.leased == 25)
     until(lambda: bench.operations().stats.leased == 7)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from omx_tasks.mcp.lines import Allowance, Line, answered_by, is_notification
+from omx_tasks.mcp.lines import Allowance, Line, Notifications, answered_by, is_notification
 
 ANSWER = {"jsonrpc": "2.0", "id": 17, "result": {"text": "x" * 2000, "id": 5}}
 
@@ -62,3 +62,17 @@ def test_an_allowance_is_so_many_at_once_and_so_many_a_second() -> None:
     assert [allowance.take() for _ in range(3)] == [True] * 2 + [False]
     now[0] += 100
     assert [allowance.take() for _ in range(4)] == [True] * 3 + [False]
+
+
+def test_of_what_is_not_let_through_the_newest_of_each_call_is_kept():
+    def told(token, progress):
+        return b'{"method": "notifications/progress", "params": {"progressToken": %d, "progress": %d}}' % (
+            token, progress,
+        )  # fmt: skip
+
+    notifications = Notifications(Allowance(2, 1, lambda: 0.0))
+    assert [notifications.let_through(told(token, step)) for step in range(3) for token in (1, 2)] == [
+        True, True, False, False, False, False,
+    ]  # fmt: skip
+    assert notifications.kept() == [told(1, 2), told(2, 2)]
+    assert notifications.kept() == []
