@@ -1,6 +1,8 @@
 """The app of the agent that is measured. All of it is real (queue, claim, strategy, pool, ack), but for the calls: they
 are made to no server, succeed at once and count themselves.
 
+It consumes what it is told to: it offers no server, and would leave the queue of one as soon as it looked.
+
 With `STATELESS` in its environment the agent does not write the run's state either: what is left is what any Celery
 worker does for a task without a result.
 """
@@ -18,6 +20,7 @@ from omx_tasks import settings
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.host import Host
 from omx_tasks.agents.pool import TaskPool
+from omx_tasks.agents.queues import CapabilityQueues
 from omx_tasks.agents.runner import Runner, Work
 from omx_tasks.bench.app import STATELESS, announce, tally
 from omx_tasks.celery import app
@@ -89,6 +92,7 @@ def make_host(node: str, slots: int) -> Host:
 
 
 TaskPool.make_host = make_host
+app.steps["consumer"].discard(CapabilityQueues)
 worker_ready.connect(announce)
 
 __all__ = ["app"]
