@@ -11,15 +11,15 @@ nobody waits for. A chain of such operations has one message, which is acknowled
 all outcomes are confirmed. When the agent dies, that message comes back, and whoever gets it publishes what it stood
 for. To operators each operation is a task of its own.
 
-A call that may not be made twice waits until the outcome before it is confirmed; should that have been lost and then
-released another agent's operation instead, it is not made here.
+Before a call that may not be made twice, it is noted by its token, which confirms what came before it as well; should
+the outcome before have been lost, and then released another agent's operation instead, it is not made here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from celery.worker import state
 
@@ -36,13 +36,6 @@ if TYPE_CHECKING:
 MOST_REFERENCES = 16
 
 
-class Over(NamedTuple):
-    """How the one before ended: why it could not be stored, and whether what goes on from it is still this agent's."""
-
-    error: OmxError | None
-    held: bool
-
-
 @dataclass(frozen=True)
 class Begun:
     """An operation that was begun where the one before it ended."""
@@ -51,8 +44,8 @@ class Begun:
     plan: StoredPlan
     following: Following
     start: Start
-    #: Told when the one before is over.
-    before: asyncio.Future[Over]
+    #: Told when the one before is over: why it could not be stored, or None.
+    before: asyncio.Future[OmxError | None]
     #: Whether it has a slot.
     placed: bool
 

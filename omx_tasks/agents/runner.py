@@ -8,7 +8,7 @@
     settle:  finish (outcome stored, joins counted) ──► publish what became ready ──► done (see `settling`)
 
 All of this happens on the loop of the agent, many operations at once; a batch that was claimed together also starts,
-finishes and publishes together. Before a call that may not be made twice, its start is confirmed by a replica.
+finishes and publishes together. Before a call that may not be made twice, it is noted, which confirms all before it.
 
 Whatever happens to an operation, ``done`` is told once: a message that nobody answers for would hold its lease and
 its place in the agent for ever.
@@ -32,7 +32,7 @@ from typing import Any
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.cutoff import ByRun, CallMade, cut_off
 from omx_tasks.agents.handover import Handover
-from omx_tasks.agents.onward import Begun, Onward, Over
+from omx_tasks.agents.onward import Begun, Onward
 from omx_tasks.agents.outages import PostponedError
 from omx_tasks.agents.plans import Plans
 from omx_tasks.agents.progress import Reporter
@@ -76,14 +76,13 @@ class RunOverError(OmxError):
 
 
 class _Stay:
-    """What may go on where an operation ends: whether it has a slot, and is this agent's by the last answer."""
+    """What may go on where an operation ends, and whether it has a slot."""
 
-    __slots__ = ("following", "held", "placed")
+    __slots__ = ("following", "placed")
 
     def __init__(self, following: Following) -> None:
         self.following = following
         self.placed = True
-        self.held = False
 
 
 class Work:
@@ -91,7 +90,7 @@ class Work:
 
     __slots__ = (
         "__weakref__", "_done", "_ended", "_runner", "after", "begun", "call", "cancelled", "limit", "onward",
-        "operation", "passing", "placed", "plan", "redelivered", "revoked", "run_id", "stay", "task", "token", "turn",
+        "operation", "passing", "placed", "plan", "redelivered", "revoked", "run_id", "task", "token", "turn",
     )  # fmt: skip
 
     def __init__(self, runner: Runner, run_id: str, operation: str, done: Done) -> None:
@@ -108,9 +107,8 @@ class Work:
         self.onward: Onward | None = None
         #: How it was begun, if that happened where the one before it ended.
         self.begun: Begun | None = None
-        #: What was begun where it ended, and who is told when it is over.
-        self.stay: _Stay | None = None
-        self.after: asyncio.Future[Over] | None = None
+        #: Told when it is over, for what was begun where it ended.
+        self.after: asyncio.Future[OmxError | None] | None = None
         #: Whether it has a slot.
         self.placed = False
         self.turn: Place | None = None
@@ -213,7 +211,7 @@ class Runner:
             self._under_way.add(work)
             self._by_run.add(work)
         if begun is not None:
-            work.plan, work.placed = begun.plan, begun.placed
+            work.plan, work.placed, work.token = begun.plan, begun.placed, begun.following.token
             self._begin(work)
             return work
         try:
@@ -374,7 +372,7 @@ class Runner:
         run_id, operation = work.run_id, work.operation
         if self._turns is not None and work.turn is not None:
             await self._turns.take(work.turn, partial(self._arguments, work), work.redelivered)
-        start = await self._begun(work, confirmed=not self._caller.is_harmless(step))
+        start = await self._started(work, work.token) if work.begun is None else work.begun.start
         if start.carried is not None:
             await self._set_free(work, plan, start.carried)
         if start.verdict != "go":
@@ -445,12 +443,6 @@ class Runner:
             calls = self._advance(work.run_id, plan, [name.decode() for name in ready])
             publications += map(self._ask, calls)
         await asyncio.gather(*publications)
-
-    async def _begun(self, work: Work, *, confirmed: bool) -> Start:
-        """Say that an operation begins, or learn how that was said where the one before it ended."""
-        if work.begun is None:
-            return await self._started(work, work.token, confirmed=confirmed)
-        return await _held(work.begun) if confirmed else work.begun.start
 
     async def _set_free(self, work: Work, plan: StoredPlan, carried: str) -> None:
         """Give the operation that a message stood for one of its own: whoever did it is gone."""
@@ -534,7 +526,6 @@ class Runner:
 
     def _go_on(self, work: Work, plan: StoredPlan, stay: _Stay, start: Start | None) -> None:
         """Run what was begun where an operation ended; what was taken for it is free if that was nothing."""
-        stay.held = start is not None
         if work.after is not None:  # it runs already
             return
         if start is None or work.onward is None:
@@ -542,7 +533,7 @@ class Runner:
                 self._slots.give_back()
             stay.placed = False
             return
-        work.after, work.stay = asyncio.get_running_loop().create_future(), stay
+        work.after = asyncio.get_running_loop().create_future()
         work.onward.go_on(Begun(work.run_id, plan, stay.following, start, work.after, stay.placed))
 
     def _end(self, work: Work, outcome: Outcome | None, error: OmxError | None) -> None:
@@ -557,12 +548,12 @@ class Runner:
         if before is not None and not before.done():
             before.add_done_callback(lambda _: self._end(work, outcome, error))
             return
-        error = error or (before.result().error if before is not None else None)
+        error = error or (before.result() if before is not None else None)
         try:
             work.end(outcome, error)
         finally:
-            if work.after is not None and work.stay is not None:
-                work.after.set_result(Over(error, work.stay.held))
+            if work.after is not None:
+                work.after.set_result(error)
             with self._idle:
                 if work in self._under_way:
                     self._under_way.remove(work)
@@ -576,15 +567,6 @@ def _known(work: Work) -> tuple[StoredPlan, StoredStep]:
     assert work.plan is not None
     assert work.step is not None
     return work.plan, work.step
-
-
-async def _held(begun: Begun) -> Start:
-    """Return how an operation was begun, as soon as that is confirmed; raises the error for which it is not."""
-    await asyncio.wait((begun.before,))  # which would be cancelled with who awaits it
-    error, held = begun.before.result()
-    if error is not None:
-        raise OmxError(f"what came before could not be stored: {error}") from error
-    return begun.start if held else Start("over")
 
 
 def _limited(step: StoredStep, limit: float | None) -> StoredStep:

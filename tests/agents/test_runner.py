@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from omx_tasks.agents import runner as runner_module
+from omx_tasks.agents.caller import Note
+from omx_tasks.agents.onward import Begun
 from omx_tasks.agents.runner import EarlyError, Runner
 from omx_tasks.broker import queues
 from omx_tasks.broker.queues import Posting
@@ -18,11 +21,12 @@ from omx_tasks.errors import OmxError, UnavailableError
 from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.graph.plan import compile_plan
 from omx_tasks.graph.stored import StoredPlan, StoredStep
+from omx_tasks.mcp.calls import Progress
 from omx_tasks.mcp.loop import LoopThread
-from omx_tasks.results.joins import Outcome
+from omx_tasks.results.joins import Following, Outcome, Start
 from omx_tasks.store.scripts import Call
 
-GRAPH = Graph(name="g", operations=[Operation(id="a", server="s", tool="t")])
+GRAPH = Graph(name="g", operations=[Operation(id=name, server="s", tool="t") for name in "ab"])
 DOCUMENT = StoredPlan.of(compile_plan(GRAPH), {}).document().encode()
 
 
@@ -38,9 +42,12 @@ class Answers:
             "start_1": [[b"go", 1, 0, b""]],
             "finish_1": [[[]]],
             "publish_1": [1, 0],
+            "sent_1": b"go",
         }
         self.asked: list[str] = []
         self.confirmed: list[str] = []
+        #: The arguments of what was asked last, by script.
+        self.arguments: dict[str, Sequence[Any]] = {}
         #: While it is set, durable calls are stored and not confirmed.
         self.hold = False
         self.held: list[Callable[[], None]] = []
@@ -52,6 +59,7 @@ class Answers:
         stored: Callable[[Any], None] | None = None,
     ) -> None:
         self.asked.append(call.script.name)
+        self.arguments[call.script.name] = call.arguments
         if call.durable:
             self.confirmed.append(call.script.name)
         if call.durable and stored is not None and self.hold:
@@ -97,7 +105,18 @@ class Calls:
     def check(self, _server: str) -> None:
         """Every server can be called."""
 
-    async def call(self, step: StoredStep, attempt: int, *_: Any) -> Outcome:
+    async def call(
+        self,
+        step: StoredStep,
+        attempt: int,
+        _target: str,
+        _arguments: dict[str, Any],
+        _on_progress: Progress,
+        _run_id: str,
+        note: Note,
+    ) -> Outcome:
+        if not self.harmless:
+            await note("{}")
         self.begun += 1
         self.step = step
         while self.blocked:
@@ -206,13 +225,32 @@ def test_what_is_not_its_turn_yet_goes_back_uncalled(
 
 
 @pytest.mark.parametrize("harmless", [True, False])
-def test_a_start_is_confirmed_before_a_call_that_may_not_be_made_twice(
+def test_one_confirmation_is_waited_for_before_a_call_that_may_not_be_made_twice(
     runner: Runner, answers: Answers, calls: Calls, harmless: bool
 ) -> None:
     calls.harmless = harmless
     assert runner.run("run", "a") is not None
-    assert ("start_1" in answers.confirmed) is not harmless
-    assert "finish_1" in answers.confirmed
+    assert answers.confirmed == (["finish_1"] if harmless else ["sent_1", "finish_1"])
+
+
+def test_what_goes_on_notes_its_call_by_the_token_with_which_it_was_begun(
+    runner: Runner, answers: Answers, calls: Calls, loop: LoopThread
+) -> None:
+    calls.harmless = False
+    over: Future[OmxError | None] = Future()
+
+    async def go_on() -> None:
+        before: asyncio.Future[OmxError | None] = asyncio.get_running_loop().create_future()
+        before.set_result(None)
+        following = Following("b", "token", "a")
+        plan = StoredPlan.parse(DOCUMENT)
+        begun = Begun("run", plan, following, Start("go", 1), before, placed=False)
+        runner.submit("run", "b", lambda _, error: over.set_result(error), begun=begun)
+
+    loop.run(go_on())
+    assert over.result(5) is None
+    assert answers.arguments["sent_1"][:2] == ("b", "token")
+    assert "start_1" not in answers.asked
 
 
 def test_what_became_ready_is_published_before_the_outcome_is_confirmed(
