@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -60,7 +61,9 @@ class Wire:
         self._confirmer = store.confirmer
         self._on_its_way: dict[Link, dict[int, _Errand]] = {}
         self._number = 0
+        self._acts: deque[Callable[[], None]] = deque()
         self._full: set[Link] = set()
+        self._ending = False
         self._unconfirmed: set[Link] = set()
         self._round: asyncio.TimerHandle | None = None
         self._listeners: dict[str, Callable[[bytes], None]] = {}
@@ -107,9 +110,8 @@ class Wire:
         self._number += 1
         number = self._number
         self._on_its_way.setdefault(link, {})[number] = _Errand(call, done, stored)
-        if not self._full and self._loop is not None:
-            self._loop.call_soon(self._flush)
         self._full.add(link)
+        self._end_soon()
         answered = self._stored if durable else self._answered
         link.put(call.by_digest(), partial(answered, link, number))
         if durable:
@@ -125,9 +127,24 @@ class Wire:
         _tell(self._listeners[channel], payload)
 
     def soon(self, act: Callable[[], None]) -> None:
-        """Do something at the end of this round of the loop."""
-        if self._loop is not None:
-            self._loop.call_soon(act)
+        """Do something at the end of this round of the loop, before all that it has to send leaves."""
+        self._acts.append(act)
+        self._end_soon()
+
+    def _end_soon(self) -> None:
+        if not self._ending and self._loop is not None:
+            self._ending = True
+            self._loop.call_soon(self._end_round)
+
+    def _end_round(self) -> None:
+        while self._acts:
+            act = self._acts.popleft()
+            try:
+                act()
+            except Exception:  # as in `_tell`
+                logger.exception("what was to be done at the end of a round failed")
+        self._ending = False
+        self._flush()
 
     def _flush(self) -> None:
         full, self._full = self._full, set()

@@ -21,11 +21,12 @@ for all of them.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
+import secrets
 import threading
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,9 @@ class Poller:
         self._listeners: dict[str, set[str]] = defaultdict(set)
         self._leaving: set[Consumption] = set()
         self._delivered = 0
+        #: What tells this poller's claims from all others': randomness is asked for once, since that is a system call.
+        self._mark = secrets.token_hex(16)
+        self._numbers = itertools.count()
         self._starved = False
         self._gathered_at: float | None = None
         self._loop_thread = 0
@@ -285,7 +289,7 @@ class Poller:
 
     def _ask(self, consumption: Consumption, link: Link, most: int, now: float) -> int:
         if not consumption.token:
-            consumption.token, consumption.most = uuid.uuid4().hex, most
+            consumption.token, consumption.most = f"{self._mark}{next(self._numbers)}", most
         channel = consumption.channel
         consumption.asked = queues.claim(
             consumption.queue,

@@ -87,6 +87,7 @@ class Link:
         #: Since when (monotonic seconds) nothing was heard, while answers are awaited.
         self.silent_since = 0.0
         self._unsent = bytearray()
+        self._is_full = False
         self._reader = hiredis.Reader(
             notEnoughData=_INCOMPLETE, replyError=ReplyError, protocolError=LinkError
         )
@@ -97,8 +98,8 @@ class Link:
 
     @property
     def unsent(self) -> bool:
-        """Whether the socket was full and bytes wait to be flushed."""
-        return bool(self._unsent)
+        """Whether the socket was full and bytes wait to be flushed; what is only put there waits for its `flush`."""
+        return self._is_full
 
     @property
     def waiting(self) -> int:
@@ -191,10 +192,12 @@ class Link:
             try:
                 sent = self._open_socket().send(self._unsent)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                self._is_full = True
                 return
             except OSError as error:
                 raise self._broken(error) from error
             del self._unsent[:sent]
+        self._is_full = False
 
     def receive(self) -> int:
         """Read what has come and call the answers' callbacks; returns how many replies that was."""
@@ -203,6 +206,8 @@ class Link:
             self.silent_since = time.monotonic()
             self._reader.feed(data)
             count += self._dispatch()
+            if len(data) < _CHUNK and not self._pending_tls():
+                break
         return count
 
     def _dispatch(self) -> int:
