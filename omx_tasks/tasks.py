@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from celery import Task, shared_task
-from celery.exceptions import Reject
 
+from omx_tasks.agents.back import rejection
 from omx_tasks.agents.process import ProcessHost
 from omx_tasks.errors import OmxError
 from omx_tasks.results.joins import Outcome
@@ -27,16 +27,18 @@ class OperationTask(Task):
 @shared_task(
     name="omx.operation",
     base=OperationTask,
+    bind=True,
     ignore_result=True,
     acks_late=True,
     reject_on_worker_lost=True,
 )
-def operation(run_id: str, operation_id: str) -> str:
+def operation(task: Task, run_id: str, operation_id: str) -> str:
     """Run one operation of a run and return its state."""
+    again = bool((task.request.delivery_info or {}).get("redelivered"))
     try:
-        outcome = OperationTask.hosts.get().runner.run(run_id, operation_id)
+        outcome = OperationTask.hosts.get().runner.run(run_id, operation_id, redelivered=again)
     except OmxError as error:
-        raise Reject(str(error), requeue=True) from error
+        raise rejection(error) from error
     return outcome.state if outcome else "nothing to do"
 
 

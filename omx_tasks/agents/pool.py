@@ -31,6 +31,7 @@ from celery.exceptions import Reject
 from celery.worker import state
 
 from omx_tasks.agents import collector
+from omx_tasks.agents.back import rejection
 from omx_tasks.agents.host import Host
 from omx_tasks.agents.runner import Work
 from omx_tasks.agents.threads import Threads
@@ -114,8 +115,10 @@ class TaskPool(BasePool):
         if args and args[0] == OPERATION and self.host is not None:
             names = named(args[3])
             if names is not None:
-                limit = min(limits, default=None)
-                return self._apply_operation(args[1], names, limit, callback, accept_callback)
+                limit, again = min(limits, default=None), bool(args[2].get("redelivered"))
+                return self._apply_operation(
+                    args[1], names, limit, again, callback, accept_callback
+                )
         if limits:
             self._warn_of_limits()
         self._threads.submit(
@@ -142,6 +145,7 @@ class TaskPool(BasePool):
         task_id: str,
         names: tuple[str, str],
         limit: float | None,
+        redelivered: bool,
         callback: Any,
         accept_callback: Any,
     ) -> Handle:
@@ -157,7 +161,7 @@ class TaskPool(BasePool):
                 callback(_answer(outcome, error, time.monotonic() - began))
 
         self._handles.add(handle)
-        handle.work = self.host.runner.submit(*names, done, limit=limit)
+        handle.work = self.host.runner.submit(*names, done, redelivered=redelivered, limit=limit)
         return handle
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
@@ -254,6 +258,6 @@ def _answer(
     if error is None:
         return False, outcome.state if outcome else "nothing to do", seconds
     try:
-        raise Reject(str(error), requeue=True)
+        raise rejection(error)
     except Reject:
         return True, ExceptionInfo(sys.exc_info()), seconds

@@ -220,7 +220,7 @@ class Runner:
             self._end(work, None, OmxError("this agent is shutting down"))
         return work
 
-    def run(self, run_id: str, operation: str) -> Outcome | None:
+    def run(self, run_id: str, operation: str, *, redelivered: bool = False) -> Outcome | None:
         """Run an operation and wait for it; raises `OmxError` when it must be delivered again."""
         answer: Future[Outcome | None] = Future()
 
@@ -230,7 +230,7 @@ class Runner:
             else:
                 answer.set_result(outcome)
 
-        self.submit(run_id, operation, done)
+        self.submit(run_id, operation, done, redelivered=redelivered)
         return answer.result()
 
     def revoke(self, work: Work) -> None:
@@ -289,14 +289,9 @@ class Runner:
         try:
             await self._carry_out(work)
         except WaitsError as waits:
-            if work.onward is None:  # Celery's own strategy parks nothing: it asks again, and again
-                self._end_later(work, waits)
-            else:
-                self._end(work, None, waits)
+            self._end(work, None, waits)
         except PostponedError as error:
-            if (
-                work.onward is None
-            ):  # one of Celery's pools has it, which would deliver it again at once
+            if work.onward is None:  # one of Celery's pools has it: it would come again at once
                 asyncio.get_running_loop().call_later(PATIENCE, self._begin, work)
             else:
                 self._end_later(work, error)

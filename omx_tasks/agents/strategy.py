@@ -18,13 +18,12 @@ from celery import signals
 from celery.worker import state
 from celery.worker.strategy import default
 
+from omx_tasks.agents.back import way_back
 from omx_tasks.agents.host import Host
 from omx_tasks.agents.onward import Begun, OnRequest
-from omx_tasks.agents.outages import PostponedError
 from omx_tasks.agents.pool import TaskPool, named
 from omx_tasks.agents.request import OperationRequest
-from omx_tasks.agents.runner import EarlyError
-from omx_tasks.agents.turns import WaitsError
+from omx_tasks.broker.leases import Back
 from omx_tasks.errors import OmxError
 from omx_tasks.graph.marker import shown, task_id
 from omx_tasks.results.joins import Outcome
@@ -132,14 +131,10 @@ def _settle(request: OperationRequest, errors: Any, error: OmxError | None) -> N
         request.message.ack_log_error(logger, errors)
         request.acknowledged = True
         return
-    if isinstance(error, WaitsError):
-        request.message.channel.qos.park(request.message.delivery_tag)
-        return
-    logger.error("%s goes back to its queue: %s", request.message.delivery_tag, error)
-    if isinstance(error, EarlyError) or (isinstance(error, PostponedError) and not error.begun):
-        request.message.channel.qos.give_back(request.message.delivery_tag)
-    else:
-        request.message.reject_log_error(logger, errors, requeue=True)
+    back = way_back(error)
+    if back is not Back.PARKED:
+        logger.error("%s goes back to its queue: %s", request.message.delivery_tag, error)
+    request.message.reject_log_error(logger, errors, requeue=back)
 
 
 def _finished(

@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,17 @@ UNLIMITED = 64
 MOST = 500
 #: Milliseconds after which a parked message comes back that nobody woke.
 PARKED = 60_000
+
+
+class Back(StrEnum):
+    """How a message goes back to its queue."""
+
+    #: This delivery counts.
+    RELEASED = "released"
+    #: Nobody began it: this delivery does not count.
+    UNBEGUN = "unbegun"
+    #: Nobody can do it before it is woken.
+    PARKED = "parked"
 
 
 class Leases:
@@ -77,9 +89,10 @@ class Leases:
         """Acknowledge a message, on the courier's next trip."""
         self._settle(delivery_tag, "acked")
 
-    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Refuse a message: back to its place, or counted as failed and gone."""
-        self._settle(delivery_tag, "released" if requeue else "failed")
+    def reject(self, delivery_tag: str, requeue: bool | Back = False) -> None:
+        """Refuse a message: back to its queue, as `Back` says, or counted as failed and gone."""
+        back = requeue if isinstance(requeue, Back) else Back.RELEASED
+        self._settle(delivery_tag, back if requeue else "failed")
 
     def restore_unacked(self) -> list[Any]:
         """Give everything back that is held."""
@@ -131,11 +144,7 @@ class Leases:
 
     def give_back(self, tag: str) -> None:
         """Return a message that nobody began to work on."""
-        self._settle(tag, "unbegun")
-
-    def park(self, tag: str) -> None:
-        """Set a message aside until it is woken: nobody can do it now."""
-        self._settle(tag, "parked")
+        self._settle(tag, Back.UNBEGUN)
 
     def _settle(self, tag: str, outcome: str) -> None:
         with self._lock:
@@ -155,9 +164,9 @@ class Leases:
         for (outcome, queue), all_held in acks.items():
             for first in range(0, len(all_held), most):
                 held = all_held[first : first + most]
-                if outcome in ("released", "unbegun"):
-                    yield queues.release(queue, held, unbegun=outcome == "unbegun"), _report
-                elif outcome == "parked":
+                if outcome in (Back.RELEASED, Back.UNBEGUN):
+                    yield queues.release(queue, held, unbegun=outcome == Back.UNBEGUN), _report
+                elif outcome == Back.PARKED:
                     yield queues.park(queue, held, delay=PARKED), _report
                 else:
                     yield queues.ack(queue, held, outcome=outcome), _report_ack

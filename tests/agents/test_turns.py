@@ -303,3 +303,30 @@ def test_what_is_over_when_it_is_delivered_again_does_not_wait_for_a_turn(
 
     fleet.until(lambda: counted().get("acked") == 1 and counted().get("parked") == 1)
     assert waiting(store, book) == 1, "it is y that waits"
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_in_celery_s_own_pools_nobody_waits_for_a_turn_either(
+    fleet: Fleet, book: Book, store: Store, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As often as it is delivered, what waits is set aside: its slot is free, and it is not given up."""
+    monkeypatch.setenv("OMX_MOST_DELIVERIES", "1")
+    store.run(turns.ask(book.name, [Asking("", "other.held", 0, "nowhere")]))
+    fleet.start(options=["-P", pool, "-c", "1", "--without-mingle"])
+    call = book.call("w")
+    queue = queue_of(call.capabilities)
+    run = fleet.submit(call)
+
+    def parked(times: int) -> bool:
+        return queues.read_stats(store.run(queues.stats(queue))).counters.get("parked") == times
+
+    fleet.until(lambda: parked(1))
+    store.run(queues.wake(queue, [task_id(run.id, "w")]))
+    fleet.until(lambda: parked(2))
+    assert fleet.run(book.call("r", "read")).succeeded
+    assert book.begun() == []
+    following = turns.passed(store.run(turns.pass_on(book.name, "", "other.held")))
+    assert following is not None
+    store.run(following.wake())
+    assert one(run.wait(20), "w").attempts == 1
+    assert run.status().succeeded
