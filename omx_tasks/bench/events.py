@@ -37,6 +37,8 @@ Say = Callable[[str], None]
 DURABILITIES = (Durability.REPLICA, Durability.MEMORY)
 #: Events that a handler of batches takes at a time, and events a second at a gentle pace.
 BATCH, PACE = 500, 200.0
+#: Seconds of that pace before it is measured, and between two looks at how much is worked off.
+WARM_UP, SLICE = 1.0, 0.25
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,8 @@ def _lateness(url: str, size: Size) -> Iterator[Row]:
     for durability in DURABILITIES:
         name = f"late_{durability}"
         with _handling(url, name, durability, BATCH) as handling, _bus(url, durability) as bus:
-            count = _publish_gently(bus, name, size.seconds, tuple(Priority))
-            late = handling.tell(count)["late"]
+            _warm_up(bus, handling, name)
+            late = _late(bus, handling, name, size.seconds, tuple(Priority))
         for priority in Priority:
             for share in ("p50", "p99"):
                 title = f"{priority.name} {share}, {durability}"
@@ -153,23 +155,23 @@ def _lateness(url: str, size: Size) -> Iterator[Row]:
 
 
 def _urgent(url: str, size: Size) -> Iterator[Row]:
-    """Measure P0 at rest, beside P3 events that nobody takes, and while they are taken."""
-    kind, p0 = "urgent", (Priority.P0,)
-    with _bus(url, Durability.REPLICA) as bus:
-        with _handling(url, "everything", Durability.REPLICA, BATCH, kind=kind):
-            pass  # from now on its events are kept for it
-        with _handling(url, "urgent", Durability.REPLICA, 1, p0, kind=kind) as urgent:
-            idle = urgent.tell(_publish_gently(bus, kind, size.seconds, p0))["late"]["P0"]
-            bus.publish_many([(f"{kind}.filler", {"n": n}, 3) for n in range(size.backlog)])
+    """Measure P0 at rest, beside P3 events that nobody takes, and while the same handler takes them."""
+    p0, durability = (Priority.P0,), Durability.REPLICA
+    with _bus(url, durability) as bus:
+        with _handling(url, "everything", durability, BATCH) as everything:
+            _warm_up(bus, everything, "everything", p0)  # from now on its events are kept for it
+        with _handling(url, "urgent", durability, 1, p0) as urgent:
+            _warm_up(bus, urgent, "urgent", p0)
+            idle = _late(bus, urgent, "urgent", size.seconds, p0)["P0"]
+            bus.publish_many([("everything.filler", {"n": n}, 3) for n in range(size.backlog)])
             _flush(bus)
-            paused = urgent.tell(_publish_gently(bus, kind, size.seconds, p0))["late"]["P0"]
-        with _handling(url, "everything", Durability.REPLICA, BATCH, kind=kind) as everything:
-            before = round(2 * size.seconds * PACE)
+            paused = _late(bus, urgent, "urgent", size.seconds, p0)["P0"]
+        with _handling(url, "everything", durability, BATCH) as everything:
             count, began = 0, time.time()
-            while everything.handled() < size.backlog + before or not count:
-                count += _publish_gently(bus, kind, 0.25, p0)
+            while not count or everything.handled() < size.backlog:
+                count += _publish_gently(bus, "everything", SLICE, p0)
             drained = time.time() - began
-            draining = everything.tell(size.backlog)["late"]["P0"]
+            draining = everything.tell(size.backlog + count)["late"]["P0"]
     yield Row("P0 p50, at rest", idle["p50"], "ms")
     yield Row("P0 p99, at rest", idle["p99"], "ms")
     for title, late in (("paused", paused), ("draining", draining)):
@@ -178,6 +180,23 @@ def _urgent(url: str, size: Size) -> Iterator[Row]:
         ratio = late["p99"] / idle["p99"]
         yield Row(f"P0 p99, {title} beside at rest", ratio, "x", Goal("≤", 2))
     yield Row("draining", size.backlog / drained, "events/s")
+
+
+def _late(
+    bus: Bus, handling: _Handling, kind: str, seconds: float, priorities: tuple[Priority, ...]
+) -> dict[str, dict[str, float]]:
+    """Return how late events of each priority come at a gentle pace."""
+    late: dict[str, dict[str, float]] = handling.tell(
+        _publish_gently(bus, kind, seconds, priorities)
+    )["late"]
+    return late
+
+
+def _warm_up(
+    bus: Bus, handling: _Handling, kind: str, priorities: tuple[Priority, ...] = tuple(Priority)
+) -> None:
+    """Have connections made, and replicas known on both ends."""
+    _late(bus, handling, kind, WARM_UP, priorities)
 
 
 def _publish_gently(bus: Bus, kind: str, seconds: float, priorities: tuple[Priority, ...]) -> int:
@@ -245,13 +264,11 @@ def _handling(
     durability: Durability,
     batch: int,
     priorities: tuple[Priority, ...] = tuple(Priority),
-    *,
-    kind: str | None = None,
 ) -> Iterator[_Handling]:
     asked = {
         "url": url,
         "name": name,
-        "pattern": f"{kind or name}.*",
+        "pattern": f"{name}.*",
         "durability": durability,
         "batch": batch,
         "priorities": priorities,

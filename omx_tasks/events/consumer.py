@@ -138,7 +138,9 @@ class Consumer:
         ours = [part for part in self._parts if part.ours]
         calls = [self._claim_of(part, most=0, new=(), again=False) for part in ours]
         for part, answer in zip(ours, self._ask(calls), strict=True):
-            if not isinstance(answer, OmxError) and not log.claimed(answer).ours:
+            if isinstance(answer, OmxError) or log.claimed(answer).ours:
+                continue
+            if part.ours:  # else it was given back meanwhile
                 logger.warning("%s lost partition %d to another consumer", self, part.number)
                 part.ours = False
 
@@ -340,4 +342,6 @@ class Consumer:
             log.ack(part.number, self._group, self.name, (), gives_back=True)
             for part in self._parts
         ]
+        for part in self._parts:
+            part.ours = False
         self._ask(calls)

@@ -41,8 +41,8 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -201,8 +201,7 @@ TABLE: Mapping[str, Kind] = {
 FAMILIES = frozenset(name.partition(".")[0] for name in TABLE)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """Something that happened. ``at`` is Unix seconds of its publisher's clock; ``deliveries`` counts this one, too."""
 
     id: str
@@ -210,7 +209,7 @@ class Event:
     priority: Priority
     key: str
     at: float
-    data: dict[str, Any] = field(hash=False)
+    data: dict[str, Any]
     deliveries: int = 1
 
     def text(self) -> str:
@@ -223,7 +222,7 @@ class Event:
             "v": VERSION,
             "id": self.id,
             "type": self.type,
-            "priority": int(self.priority),
+            "priority": self.priority,
             "key": self.key,
             "at": self.at,
             "data": self.data,

@@ -311,3 +311,18 @@ def test_what_begins_and_ends_together_comes_to_the_same_as_one_by_one(drive: Dr
     assert run.call(joins.finish("none", endings)) == [[[]]] * 3
     nowhere = run.call(joins.start("none", "x", beginnings[:2]))
     assert [joins.started(answer, ()).verdict for answer in nowhere] == ["gone", "gone"]
+
+
+def test_the_last_ending_says_how_the_run_ended_also_when_it_is_told_twice(drive: Drive) -> None:
+    run = drive(operation("a"), operation("b", on_failure="continue"))
+    assert run.start("a").verdict == run.start("b").verdict == "go"
+
+    def finish(name: str, state: str, goes_on: bool) -> joins.Followed:
+        (answer,) = run.call(
+            joins.finish(run.id, [Ending(name, Outcome(state, 1), goes_on=goes_on)])
+        )
+        return joins.followed(answer)
+
+    assert finish("a", "succeeded", False) == ([], None)
+    for _ in range(2):
+        assert finish("b", "failed", True) == ([], "succeeded")
