@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 
 DURABILITIES = (Durability.REPLICA, Durability.MEMORY)
 #: Events that a handler of batches takes at a time, and events a second at a gentle pace.
-BATCH, PACE = 500, 200.0
+BATCH, PACE = 100, 200.0
 #: Seconds of that pace before it is measured, and between two looks at how much is worked off.
 WARM_UP, SLICE = 1.0, 0.25
 
