@@ -14,6 +14,7 @@ reached. That an operation failed is no exception: the run's view says so.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Literal, TypeAlias
@@ -21,6 +22,8 @@ from typing import Any, Literal, TypeAlias
 from omx_tasks import settings
 from omx_tasks.agents.registry import agents, broken_servers, catalogue
 from omx_tasks.errors import ConfigurationError, OmxError
+from omx_tasks.events.bus import Draft
+from omx_tasks.events.now import publish_now
 from omx_tasks.graph import model
 from omx_tasks.graph.checks import check
 from omx_tasks.graph.collector import at_rest
@@ -33,8 +36,11 @@ from omx_tasks.runs.follow import Change, follow
 from omx_tasks.runs.resume import resume
 from omx_tasks.runs.submit import submit
 from omx_tasks.runs.view import RunView, read
+from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 from omx_tasks.store.in_use import make_store
+
+logger = logging.getLogger(__name__)
 
 #: What becomes of an operation of which nobody knows whether it was done.
 Choice: TypeAlias = Literal["keep", "retry", "done"]
@@ -85,6 +91,11 @@ class Run:
         instead of an error, when there is no such run. A run that is over stays as it is.
         """
         state = cancel(self._store, self.id)
+        if state == "cancelled":
+            about = keys.run(self.id)
+            name = self._store.command(about, "HGET", about, "name")
+            said = {"run": self.id, "name": name.decode()}
+            _tell(self._store, Draft("run.cancelled", said, key=self.id))
         if state == "cancelled" and timeout:
             wait_until_settled(self._store, self.id, timeout)
         return bool(state)
@@ -140,7 +151,17 @@ def submit_graph(
     run_id = submit(
         store, plan, bound, keep=given.keep_runs, timeout=timeout, partitions=given.partitions
     )
+    said = {"run": run_id, "name": graph.name, "operations": len(plan.steps)}
+    _tell(store, Draft("run.submitted", said, key=run_id))
     return Run(run_id, store)
+
+
+def _tell(store: Store, draft: Draft) -> None:
+    """Publish an event of something that is done: it stays done, also where that cannot be told."""
+    try:
+        publish_now(store, settings.current(), [draft])
+    except OmxError as error:
+        logger.warning("the event %s of %s was not published: %s", draft.type, draft.key, error)
 
 
 def check_against_agents(store: Store, graph: model.Graph, *, source: str = "") -> None:

@@ -27,10 +27,12 @@ from omx_tasks.agents.process import ProcessHost
 from omx_tasks.agents.queues import CapabilityQueues, Listening
 from omx_tasks.broker.transport import register
 from omx_tasks.errors import ConfigurationError, OmxError
+from omx_tasks.events.bus import Bus, Draft
 from omx_tasks.mcp import config as server_files
 from omx_tasks.mcp.config import ServerFile
 from omx_tasks.priorities import Priority
 from omx_tasks.results.backend import Backend
+from omx_tasks.results.joins import Outcome
 from omx_tasks.runs.advance import finish_and_advance, plans
 from omx_tasks.runs.dispatch import publish_ready
 from omx_tasks.store.client import Store
@@ -101,6 +103,12 @@ def shared_store() -> Store:
     return make_store()
 
 
+@cache
+def agent_bus() -> Bus:
+    """Return what agents publish events with: it never waits, and says when there is no room."""
+    return Bus.configured(settings.current(), make_store, timeout=0.0)
+
+
 def server_file() -> ServerFile:
     """Read the agent's own file: what it says may be launched, and nothing else."""
     return server_files.load(server_files.find(settings.current().mcp_config, Path.cwd()))
@@ -116,6 +124,7 @@ def make_host(node: str, slots: int) -> Host:
         settings=settings.current(),
         advance=publish_ready,
         environ=os.environ,
+        publisher=agent_bus(),
     )
 
 
@@ -154,9 +163,22 @@ def part_returned(request: Any, state: str, result: Any) -> None:
         run_id, operation = request.args
         store = shared_store()
         plan = plans(store)(run_id)
-        finish_and_advance(store, run_id, operation, plan, tasks.lost(state, result))
+        outcome = tasks.lost(state, result)
+        over = finish_and_advance(store, run_id, operation, plan, outcome)
+        agent_bus().publish_many(events_of(run_id, operation, plan.name, outcome, over))
     except Exception:  # Celery would take an error of this hook for one of the task's
         logger.exception("the end of task %s as %s could not be written", request.id, state)
+
+
+def events_of(
+    run_id: str, operation: str, name: str, outcome: Outcome, over: str | None
+) -> list[Draft]:
+    """Return the events that tell of an outcome, and of the run's end if it was that."""
+    said = {"run": run_id, "operation": operation, "error": outcome.error}
+    drafts = [Draft(f"operation.{outcome.state}", said, key=run_id)]
+    if over is not None:
+        drafts.append(Draft(f"run.{over}", {"run": run_id, "name": name}, key=run_id))
+    return drafts
 
 
 register()

@@ -32,6 +32,15 @@ class Away(StrEnum):
     REFUSE = "refuse"
 
 
+class Told(StrEnum):
+    """Of which operations events are published."""
+
+    NONE = "none"
+    FAILED = "failed"
+    ENDED = "ended"
+    ALL = "all"
+
+
 class Settings(BaseSettings):
     """The settings of one process. Times are seconds."""
 
@@ -126,6 +135,10 @@ class Settings(BaseSettings):
     )
     events_buffer: int = Field(
         10_000, ge=1, description="Published events that a process holds until they are stored"
+    )
+    events_operations: Told = Field(
+        Told.ENDED,
+        description="Operations of which events are published: none, failed, ended, or all (also when they start)",
     )
     events_away: Away = Field(
         Away.BLOCK,

@@ -23,6 +23,7 @@ from omx_tasks.agents.liveness import Liveness
 from omx_tasks.agents.outages import Outages
 from omx_tasks.agents.runner import Advance, Runner
 from omx_tasks.agents.stopwatch import Stopwatch
+from omx_tasks.agents.telling import Publisher, Telling
 from omx_tasks.agents.turns import Turns
 from omx_tasks.agents.wire import Wire
 from omx_tasks.errors import OperationError
@@ -59,6 +60,7 @@ class Host:
         settings: Settings,
         advance: Advance,
         environ: Mapping[str, str],
+        publisher: Publisher | None = None,
     ) -> None:
         self.name = name
         self.loop = LoopThread()
@@ -71,6 +73,7 @@ class Host:
         self._slots = slots
         self._catalogue: dict[str, str] = {}
         self._failed: dict[str, str] = {}
+        self._tell = Telling(name, publisher, settings.events_operations)
         self._pool = SessionPool(
             configs,
             deadline=settings.server_start_timeout,
@@ -98,6 +101,7 @@ class Host:
             turns=self._turns,
             compress_above=settings.compress_above,
             observe=self._stopwatch.add,
+            tell=self._tell,
         )
         self._cancellations = Cancellations(self.runner, self._wire, self._courier)
         self.heartbeat = Heartbeat(
@@ -118,6 +122,7 @@ class Host:
         self.heartbeat.start()
         self._stopwatch.start()
         self._cancellations.start()
+        self._tell.agent("started")
 
     def resize(self, slots: int) -> None:
         """Run more or fewer operations at once from now on."""
@@ -127,6 +132,7 @@ class Host:
     def stop(self, timeout: float) -> None:
         """Let what runs end (for ``timeout`` seconds), carry the last answers, close the sessions."""
         self.runner.drain(timeout)
+        self._tell.close()
         self.heartbeat.stop()
         self._stopwatch.stop()
         self.loop.run(self._wire.close())
@@ -146,9 +152,12 @@ class Host:
     def _told(self, server: str, outcome: Session | OperationError) -> None:
         """Take what became of a server that was to be opened (called on the loop)."""
         if isinstance(outcome, OperationError):
+            if self._failed.get(server) != outcome.message:
+                self._tell.server(server, outcome.message)
             self._failed[server] = outcome.message
             return
-        self._failed.pop(server, None)
+        if self._failed.pop(server, None) is not None or server not in self._catalogue:
+            self._tell.server(server, None)
         about = {**outcome.description, "turns": self._turns.of(server)}
         self._catalogue[server] = json.dumps(about)
         self._refresh()

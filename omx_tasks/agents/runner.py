@@ -39,6 +39,7 @@ from omx_tasks.agents.progress import Reporter
 from omx_tasks.agents.settling import Settling
 from omx_tasks.agents.slots import Slots
 from omx_tasks.agents.steps import Steps
+from omx_tasks.agents.telling import Telling
 from omx_tasks.agents.turns import Place, Turns, WaitsError
 from omx_tasks.agents.wire import Wire
 from omx_tasks.errors import OmxError, OperationError
@@ -155,6 +156,7 @@ class Runner:
         turns: Turns | None = None,
         compress_above: int = 0,
         observe: Observe = lambda *_: None,
+        tell: Telling | None = None,
     ) -> None:
         self._agent = agent
         #: What tells this runner's attempts from all others': randomness is asked once, since each time costs a call.
@@ -165,6 +167,7 @@ class Runner:
         self._caller = caller
         self._advance = advance
         self._observe = observe
+        self._tell = tell or Telling()
         self._compress_above = compress_above
         self._slots = Slots(slots)
         self._steps = Steps(agent, wire)
@@ -373,6 +376,7 @@ class Runner:
         if start.verdict != "go":
             return None
         work.call.attempts = start.before + start.attempt
+        self._tell.operation_started(run_id, operation, work.call.attempts)
         scope = _scope(plan, operation, start)
         if step.foreach is not None and item_of(operation)[1] is None:
             await self._expand(work, plan, step.foreach, scope)
@@ -434,8 +438,11 @@ class Runner:
             raise OperationError("foreach", many)
         publications: list[Awaitable[Any]] = []
         for first in range(0, max(1, len(items)), joins.EXPANDED):
-            ready = await self._ask(joins.expand(work.run_id, work.operation, items, first))
-            calls = self._advance(work.run_id, plan, [name.decode() for name in ready])
+            answer = await self._ask(joins.expand(work.run_id, work.operation, items, first))
+            ready, over = joins.made_ready(answer)
+            if over is not None:
+                self._tell.run_over(work.run_id, plan, over)
+            calls = self._advance(work.run_id, plan, ready)
             publications += map(self._ask, calls)
         await asyncio.gather(*publications)
 
@@ -482,13 +489,22 @@ class Runner:
         self._observe(plan, step, work.operation, outcome)
         self._pass_turn(work)
         settling = Settling(
-            partial(self._publish, work.run_id, plan), lambda error: self._end(work, outcome, error)
+            partial(self._publish, work.run_id, plan),
+            lambda error: self._end(work, outcome, error),
+            partial(self._told, work, outcome),
         )
         following = self._following(work, plan, step, outcome)
         if following is not None:
             settling.may_go_on(following, partial(self._go_on, work, plan, _Stay(following)))
         ending = Ending(work.operation, outcome, step.goes_on, following)
         self._steps.finish(work.run_id, ending, settling.confirmed, settling.stored)
+
+    def _told(self, work: Work, outcome: Outcome, run_state: str | None) -> None:
+        """Tell how an operation ended, and its run if that was its end."""
+        plan, step = _known(work)
+        self._tell.operation_over(work.run_id, step, work.operation, outcome)
+        if run_state is not None:
+            self._tell.run_over(work.run_id, plan, run_state)
 
     def _publish(
         self,

@@ -28,13 +28,22 @@ Publish = Callable[[Sequence[str], Callable[[Any], None]], int]
 
 
 class Settling:
-    """One operation's end. ``over`` is told once: with the first error, if there was one. Lives on one loop."""
+    """One operation's end. ``over`` is told once: with the first error, if there was one. Lives on one loop.
 
-    def __init__(self, publish: Publish, over: Callable[[OmxError | None], None]) -> None:
+    ``told`` hears of the outcome when it is confirmed, with the state of the run where that was the run's end.
+    """
+
+    def __init__(
+        self,
+        publish: Publish,
+        over: Callable[[OmxError | None], None],
+        told: Callable[[str | None], None] = lambda _: None,
+    ) -> None:
         self._following: Following | None = None
         self._go_on: Callable[[Start | None], None] = lambda _: None
         self._publish = publish
         self._over = over
+        self._told = told
         self._published: set[str] = set()
         self._open = 1  # the outcome itself
         self._error: OmxError | None = None
@@ -49,7 +58,7 @@ class Settling:
     def stored(self, answer: Any) -> None:
         """Go on with what follows, and publish what else became ready."""
         try:
-            ready, begun = joins.finished(answer, self._following)
+            ready, begun, _ = joins.finished(answer, self._following)
             self._go_on(begun)
             names = [name for name in ready if name not in self._published]
             if names:
@@ -65,6 +74,7 @@ class Settling:
             self._go_on(None)
         else:
             self.stored(answer)
+            self._told(joins.finished(answer).over)
         self._answered(answer)
 
     def _answered(self, answer: Any) -> None:

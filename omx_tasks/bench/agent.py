@@ -23,7 +23,7 @@ from omx_tasks.agents.pool import TaskPool
 from omx_tasks.agents.queues import CapabilityQueues
 from omx_tasks.agents.runner import Runner, Work
 from omx_tasks.bench.app import STATELESS, announce, tally
-from omx_tasks.celery import app
+from omx_tasks.celery import agent_bus, app
 from omx_tasks.graph.stored import StoredStep
 from omx_tasks.mcp.config import ServerFile
 from omx_tasks.results.joins import Outcome
@@ -88,6 +88,7 @@ def make_host(node: str, slots: int) -> Host:
         settings=settings.current(),
         advance=publish_ready,
         environ=os.environ,
+        publisher=agent_bus(),
     )
 
 

@@ -14,9 +14,10 @@ from rich.text import Text
 from omx_tasks import settings
 from omx_tasks.cli.output import json_option, print_json, results, say
 from omx_tasks.cli.target import existing_store
-from omx_tasks.errors import ConfigurationError, UnavailableError
-from omx_tasks.events.bus import Bus
+from omx_tasks.errors import ConfigurationError
+from omx_tasks.events.bus import Draft
 from omx_tasks.events.handlers import discover
+from omx_tasks.events.now import publish_now
 from omx_tasks.events.processor import Processor
 from omx_tasks.events.types import Event, EventError
 from omx_tasks.events.watch import Watch
@@ -41,17 +42,8 @@ def publish(
     TYPE is one of the product's (`operation.failed`) or your own (`order.paid`).
     """
     content = None if data is None else _object(data)
-    store = existing_store()
-    bus = Bus.configured(settings.current(), lambda: store)
-    event_id = bus.publish(
-        type_, content, priority=Priority[priority] if priority else None, key=key
-    )
-    stored = bus.flush(settings.current().request_timeout)
-    bus.close()
-    if not stored:
-        raise UnavailableError(
-            f"event {event_id} was not confirmed in time; see what was said of it"
-        )
+    draft = Draft(type_, content, Priority[priority] if priority else None, key)
+    (event_id,) = publish_now(existing_store(), settings.current(), [draft])
     if as_json:
         print_json({"id": event_id})
     else:

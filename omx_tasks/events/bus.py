@@ -81,16 +81,18 @@ class Bus:
         self._numbers = itertools.count()
 
     @classmethod
-    def configured(cls, given: Settings, make_store: Callable[[], Store]) -> Bus:
-        """Return a bus as the settings want it."""
+    def configured(
+        cls, given: Settings, make_store: Callable[[], Store], *, timeout: float | None = None
+    ) -> Bus:
+        """Return a bus as the settings want it; ``timeout`` as it is wanted here."""
         return cls(
             make_store,
             partitions=given.events_partitions,
-            keeping=keeping_of(given),
+            keeping=Keeping(given.events_history, given.events_limit, given.events_patience),
             buffer=given.events_buffer,
             away=given.events_away,
             spill=given.events_spill or Home.of(os.environ).folder / "spill",
-            timeout=given.request_timeout,
+            timeout=given.request_timeout if timeout is None else timeout,
         )
 
     def __repr__(self) -> str:
@@ -180,9 +182,7 @@ class Bus:
         for draft in drafts:
             event = types.make(f"{producer}-{next(self._numbers)}", *draft)
             unknown = types.is_unknown(event.type)
-            items.append(
-                Item(Entry(int(event.priority), event.type, event.key, _text(event)), unknown)
-            )
+            items.append(Item(entry_of(event), unknown))
             ids.append(event.id)
         return items, ids
 
@@ -220,6 +220,11 @@ def _note_unknown(type_: str) -> None:
     logger.warning("%s is no type of event that is known here; it is published as it is", type_)
 
 
+def entry_of(event: types.Event) -> Entry:
+    """Return what is stored of an event; raises `EventError` for what is no JSON, or too much of it."""
+    return Entry(int(event.priority), event.type, event.key, _text(event))
+
+
 def _text(event: types.Event) -> str:
     try:
         text = event.text()
@@ -231,11 +236,6 @@ def _text(event: types.Event) -> str:
             "publish where its data is found instead"
         )
     return text
-
-
-def keeping_of(given: Settings) -> Keeping:
-    """Return how much the logs keep."""
-    return Keeping(given.events_history, given.events_limit, given.events_patience)
 
 
 @cache

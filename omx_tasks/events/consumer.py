@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 GATHER = (0.0, 0.002, 0.01, 0.05)
 #: Seconds until a partition is looked at all the same.
 SLOW_LOOK = 3.0
-#: Events of one partition in hand at most, for a handler that takes fewer at a time.
+#: Events that one round of claims takes at most, for a handler that takes fewer at a time.
 IN_HAND = 100
 #: Seconds after which what is handled is told, although its hand is not empty.
 TELL = 0.5
@@ -156,8 +156,9 @@ class Consumer:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._tell(time.monotonic())
-            self._claim()
+            self._claim()  # what is urgent does not wait until the rest is told
+            if self._tell(time.monotonic()):
+                self._claim()
             batch = self._next_batch()
             if batch:
                 self._call(batch)
@@ -218,11 +219,12 @@ class Consumer:
                     part.gathered.pop(priority, None)
                 asked.append((part, new))
         calls = []
+        most = -(-self._most // max(1, len(asked)))
         for part, new in asked:
             again = not any(hand.again for hand in part.hands)
             wants = part.ours or owned < share
             owned += wants and not part.ours
-            calls.append(self._claim_of(part, most=self._most, new=new, again=again, wants=wants))
+            calls.append(self._claim_of(part, most=most, new=new, again=again, wants=wants))
         for (part, new), answer in zip(asked, self._ask(calls), strict=True):
             if isinstance(answer, OmxError):
                 part.look_at = time.monotonic()
@@ -312,9 +314,11 @@ class Consumer:
             and (any(not hand.todo for hand in part.hands) or now > part.told_at + TELL)
         ]
 
-    def _tell(self, now: float) -> None:
-        """Tell what became of hands that are empty, and of the others now and then."""
+    def _tell(self, now: float) -> bool:
+        """Tell what became of hands that are empty, and of the others now and then; False if there was nothing."""
         parts = self._to_tell(now)
+        if not parts:
+            return False
         calls = []
         for part in parts:
             part.told_at = now
@@ -334,7 +338,8 @@ class Consumer:
             calls, parts = [calls[n] for n in left], [parts[n] for n in left]
             if self._stopping and left:
                 logger.warning("%s could not tell all that it handled; it will come again", self)
-                return
+                break
+        return True
 
     def _leave(self) -> None:
         self._tell(_NEVER)

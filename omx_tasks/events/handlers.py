@@ -84,8 +84,9 @@ def on(
     """Declare a handler of the types that match: ``operation.failed``, ``operation.*``, ``*``.
 
     ``priority``: only events of this one, or of these. ``batch``: it is called with a list of up to so many, else with
-    one event; what is urgent waits for the call that runs, so a batch should be done soon. ``begins``: where it begins when it is new: with what is published from then on (``new``), or with the
-    ``oldest`` event that is kept. ``name``: its module and name unless given.
+    one event; what is urgent waits for the call that runs, so a batch should be done soon. ``begins``: where it begins
+    when it is new: with what is published from then on (``new``), or with the ``oldest`` event that is kept. ``name``:
+    its module and name unless given.
     """
     for pattern in patterns:
         if not _PATTERN.fullmatch(pattern):

@@ -54,6 +54,7 @@ VERSION = 1
 #: Characters that a key may have, and bytes that an event may have.
 LONGEST_KEY, LARGEST = 200, 256 * 1024
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _CONTROL = re.compile(r"[\x00-\x1f]")
 
@@ -214,7 +215,7 @@ class Event(NamedTuple):
 
     def text(self) -> str:
         """Return the event as it is stored: JSON, with the version of its form."""
-        return json.dumps(self.as_json(), separators=(",", ":"), ensure_ascii=False)
+        return _encode(self.as_json())
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``json.dumps`` takes."""

@@ -167,10 +167,11 @@ class Ending(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """The answer to `finish`: what is to be published, and what was begun instead."""
+    """The answer to `finish`: what is to be published, what was begun instead, and the state of a run that is over."""
 
     ready: list[str]
     begun: Start | None = None
+    over: str | None = None
 
 
 def start(
@@ -223,16 +224,22 @@ def finish(run_id: str, endings: Iterable[Ending], agent: str = "") -> Call:
 
 def finished(answer: Sequence[Any], following: Following | None = None) -> Finished:
     """Read one operation's part of the answer to `finish`."""
-    ready = [name.decode() for name in answer[0]]
+    ready, over = made_ready(answer[0])
     if following is None or len(answer) == 1:
-        return Finished(ready)
-    return Finished(ready, started(answer[1], following.references))
+        return Finished(ready, None, over)
+    return Finished(ready, started(answer[1], following.references), over)
+
+
+def made_ready(answer: Sequence[bytes]) -> tuple[list[str], str | None]:
+    """Read what a script made ready; and, after an empty name, the state of a run that is over."""
+    names = [name.decode() for name in answer]
+    return (names[:-2], names[-1]) if len(names) > 1 and not names[-2] else (names, None)
 
 
 def expand(
     run_id: str, operation: str, items: Sequence[Any], first: int = 0, most: int = EXPANDED
 ) -> Call:
-    """Give a foreach its items from number ``first`` on, ``most`` of them; answers the ids that are ready."""
+    """Give a foreach its items from number ``first`` on, ``most`` of them; read the answer with `made_ready`."""
     texts = [json.dumps(item) for item in items[first : first + most]]
     arguments = (operation, len(items), first, *texts)
     return Call(script("expand_1"), keys.run_keys(run_id), arguments, durable=True)

@@ -39,8 +39,10 @@ def advance(store: Store, run_id: str, plan: StoredPlan, ready: Sequence[str]) -
 
 def finish_and_advance(
     store: Store, run_id: str, operation: str, plan: StoredPlan, outcome: Outcome
-) -> None:
-    """Write an operation's outcome and publish what it made ready, waiting for both."""
+) -> str | None:
+    """Write an outcome and publish what it made ready, waiting for both; returns how the run ended, if it did."""
     goes_on = plan.step(operation).goes_on
     (part,) = store.run(joins.finish(run_id, [Ending(operation, outcome, goes_on)]))
-    advance(store, run_id, plan, joins.finished(part).ready)
+    follows = joins.finished(part)
+    advance(store, run_id, plan, follows.ready)
+    return follows.over

@@ -84,7 +84,7 @@ class Driven:
     def expand_part(
         self, name: str, items: list[Any], first: int, most: int = joins.EXPANDED
     ) -> list[str]:
-        return joins.followed(self.call(joins.expand(self.id, name, items, first, most))).ready
+        return joins.made_ready(self.call(joins.expand(self.id, name, items, first, most)))[0]
 
     def cancel(self) -> str:
         state, *_ = names(self.call(joins.cancel(self.id)))

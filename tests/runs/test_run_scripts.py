@@ -317,12 +317,10 @@ def test_the_last_ending_says_how_the_run_ended_also_when_it_is_told_twice(drive
     run = drive(operation("a"), operation("b", on_failure="continue"))
     assert run.start("a").verdict == run.start("b").verdict == "go"
 
-    def finish(name: str, state: str, goes_on: bool) -> joins.Followed:
-        (answer,) = run.call(
-            joins.finish(run.id, [Ending(name, Outcome(state, 1), goes_on=goes_on)])
-        )
-        return joins.followed(answer)
+    def finish(name: str, state: str, goes_on: bool) -> joins.Finished:
+        (part,) = run.call(joins.finish(run.id, [Ending(name, Outcome(state, 1), goes_on)]))
+        return joins.finished(part)
 
-    assert finish("a", "succeeded", False) == ([], None)
+    assert finish("a", "succeeded", False) == ([], None, None)
     for _ in range(2):
-        assert finish("b", "failed", True) == ([], "succeeded")
+        assert finish("b", "failed", True) == ([], None, "succeeded")

@@ -5,6 +5,7 @@
 -- operation that may go on, a token of its attempt, the operation whose message stands for it, and those it refers to.
 -- Returns for each: {those that it made ready: its fallback, where it failed and has one}, or {the others, what `start`
 -- answers for the one that goes on}.
+-- After what the last one made ready: '' and the state of the run, where it is over.
 -- What ends after its run was resumed counts no more.
 -- Run twice: the first outcome stays; returns those of its successors that nobody has begun, and the same one goes on.
 --@include run_keys
@@ -81,4 +82,5 @@ for n, first in ipairs(begins) do
   end
 end
 write_attempts()
+if #answers > 0 then name_end(answers[#answers][1], closed or run_state) end
 return answers

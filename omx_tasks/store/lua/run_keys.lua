@@ -127,10 +127,19 @@ local function let_go()
   for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, keep, 'NX') end
 end
 
+-- The state of the run, where this script brought it to its end.
+local closed = nil
 local function end_run(state)
   redis.call('HSET', RUN, 'state', state, 'finished', string.format('%.6f', seconds()))
   tell('', state, GENERATION)
   let_go()
+  closed = state
+end
+
+-- After what is ready, an answer names the end of the run, if that is it: '' and its state.
+local function name_end(ready, state)
+  if state ~= 'succeeded' and state ~= 'failed' then return end
+  ready[#ready + 1], ready[#ready + 2] = '', state
 end
 
 -- End a run before its operations are over; `why` is JSON of kind and message, or ''.

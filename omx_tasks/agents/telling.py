@@ -1,0 +1,121 @@
+"""Tells of what happens on an agent, as events: how operations and runs end, and its own beginning and end.
+
+What happens in one round of the loop is published together. Nothing here waits: publishing puts an event into a buffer,
+and where that is full, what is to be told is left out, counted, and said once. An outcome is told after it was stored;
+when the agent is killed in between, or before its buffer was sent, it is in the run's own record and was not told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from omx_tasks.errors import OmxError
+from omx_tasks.graph.stored import StoredPlan, StoredStep
+from omx_tasks.results.joins import Outcome
+from omx_tasks.settings import Told
+
+#: An event: type, data, priority (None: its type's), key.
+Happened = tuple[str, dict[str, Any], None, str]
+#: Seconds that an agent which stops gives its last events.
+LAST = 5.0
+
+
+class Publisher(Protocol):
+    """What takes events."""
+
+    def publish_many(self, drafts: Sequence[Happened]) -> object:
+        """Put events into a buffer; raises `OmxError` where there is no room."""
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until they are stored; False when time ran out."""
+
+
+logger = logging.getLogger(__name__)
+
+
+class Telling:
+    """Makes events of what happens on the agent ``agent``; without a ``publisher`` of nothing."""
+
+    def __init__(
+        self, agent: str = "", publisher: Publisher | None = None, operations: Told = Told.ENDED
+    ) -> None:
+        self.left_out = 0
+        self._agent = agent
+        self._publisher = publisher
+        self._started = publisher is not None and operations is Told.ALL
+        self._ended = publisher is not None and operations in (Told.ENDED, Told.ALL)
+        self._failed = publisher is not None and operations is not Told.NONE
+        self._gathered: list[Happened] = []
+
+    def __repr__(self) -> str:
+        return f"<Telling {self._agent} left_out={self.left_out}>"
+
+    # --- on the loop --------------------------------------------------------------------------------
+
+    def operation_started(self, run_id: str, operation: str, attempt: int) -> None:
+        """An operation's call begins."""
+        if self._started:
+            data = {"run": run_id, "operation": operation, "agent": self._agent, "attempt": attempt}
+            self._gather(("operation.started", data, None, run_id))
+
+    def operation_over(
+        self, run_id: str, step: StoredStep, operation: str, outcome: Outcome
+    ) -> None:
+        """An operation's outcome is stored."""
+        if not (self._ended if outcome.state == "succeeded" else self._failed):
+            return
+        data = {
+            "run": run_id,
+            "operation": operation,
+            "server": step.server,
+            "agent": outcome.agent,
+            "attempts": outcome.attempts,
+            "started": outcome.started,
+            "finished": outcome.finished,
+            "error": outcome.error,
+        }
+        self._gather((f"operation.{outcome.state}", data, None, run_id))
+
+    def run_over(self, run_id: str, plan: StoredPlan, state: str) -> None:
+        """A run's last operation is over."""
+        if self._publisher is not None:
+            self._gather((f"run.{state}", {"run": run_id, "name": plan.name}, None, run_id))
+
+    def _gather(self, happened: Happened) -> None:
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._leave)
+        self._gathered.append(happened)
+
+    def _leave(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        self._say(gathered)
+
+    # --- from any thread ----------------------------------------------------------------------------
+
+    def agent(self, what: str) -> None:
+        """The agent has ``started`` or ``stopped``."""
+        self._say([(f"agent.{what}", {"agent": self._agent}, None, self._agent)])
+
+    def close(self) -> None:
+        """Tell that the agent has stopped, and wait until that is stored."""
+        self.agent("stopped")
+        if self._publisher is not None and not self._publisher.flush(LAST):
+            logger.warning("not all that %s told was stored in %g s", self._agent, LAST)
+
+    def server(self, server: str, error: str | None) -> None:
+        """A session with a server is open, or cannot be opened."""
+        data: dict[str, Any] = {"server": server, "agent": self._agent, "error": error}
+        self._say([("server.failed" if error else "server.started", data, None, self._agent)])
+
+    def _say(self, happened: Sequence[Happened]) -> None:
+        if self._publisher is None or not happened:
+            return
+        try:
+            self._publisher.publish_many(happened)
+        except OmxError as error:
+            if not self.left_out:
+                logger.warning("%s cannot tell of all that happens: %s", self._agent, error)
+            self.left_out += len(happened)

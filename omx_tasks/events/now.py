@@ -1,0 +1,38 @@
+"""Publishes at once, from the calling thread: for a process that has one thing to say and may end the next moment."""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable
+
+from omx_tasks.events import log, types
+from omx_tasks.events.bus import Draft, entry_of
+from omx_tasks.events.log import Entry, Keeping
+from omx_tasks.settings import Settings
+from omx_tasks.store.client import Store, StoreError
+from omx_tasks.store.link import ReplyError
+
+
+def publish_now(store: Store, given: Settings, drafts: Iterable[Draft]) -> list[str]:
+    """Publish events and return their ids when all are stored; raises `OmxError` where that was not so."""
+    producer = secrets.token_hex(8)
+    events = [types.make(f"{producer}-{number}", *draft) for number, draft in enumerate(drafts)]
+    partitions = log.open_log(store, given.events_partitions)
+    batches: dict[int, list[Entry]] = defaultdict(list)
+    for event in events:
+        batches[log.partition_of(event.key or event.id, partitions)].append(entry_of(event))
+    keeping = Keeping(given.events_history, given.events_limit, given.events_patience)
+    unknown = sum(types.is_unknown(event.type) for event in events)
+    calls = []
+    for partition, entries in batches.items():
+        calls.append(log.publish(partition, producer, 1, entries, keeping=keeping, unknown=unknown))
+        unknown = 0
+    for answer in store.run_many(calls):
+        if isinstance(answer, ReplyError):
+            raise StoreError(f"an event could not be stored: {answer}")
+        if answer == b"full":
+            raise StoreError(
+                "an event could not be stored: handlers are so far behind that the log is full"
+            )
+    return [event.id for event in events]

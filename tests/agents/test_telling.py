@@ -1,0 +1,104 @@
+"""What the product itself tells, as events: runs, operations, agents and servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from fleet import Fleet
+
+from omx_tasks.agents.telling import Telling
+from omx_tasks.api import submit_graph
+from omx_tasks.errors import UnavailableError
+from omx_tasks.events.types import Event
+from omx_tasks.events.watch import Watch
+from omx_tasks.graph.model import Graph
+from omx_tasks.store.client import Store
+
+Until = Callable[..., None]
+
+
+def told(store: Store, key: str) -> list[Event]:
+    """Return the events of a run, or an agent, in the order in which they were published."""
+    return [event for event in Watch(store).before(100_000) if event.key == key]
+
+
+def types(store: Store, key: str) -> list[str]:
+    return sorted(event.type for event in told(store, key))
+
+
+def test_a_run_is_told_from_its_submission_to_its_end(
+    shared: Fleet, store: Store, until: Until
+) -> None:
+    calls = (shared.call("a"), shared.call("b", needs=["a"]))
+    run = submit_graph(store, Graph(name="told", operations=calls), {})
+    run.wait(30)
+    expected = ["operation.succeeded", "operation.succeeded", "run.submitted", "run.succeeded"]
+    until(lambda: types(store, run.id) == expected)
+    events = {event.data.get("operation", event.type): event for event in told(store, run.id)}
+    assert events["run.submitted"].data == {"run": run.id, "name": "told", "operations": 2}
+    assert events["run.succeeded"].data == {"run": run.id, "name": "told"}
+    said = events["b"].data
+    assert (said["server"], said["attempts"], said["error"]) == (shared.ledger, 1, None)
+    assert said["finished"] >= said["started"]
+
+
+def test_failures_are_urgent_and_what_is_skipped_is_not_told_by_itself(
+    shared: Fleet, store: Store, until: Until
+) -> None:
+    run = shared.submit(shared.call("bad", "fail", retries=0), shared.call("b", needs=["bad"]))
+    run.wait(30)
+    until(lambda: types(store, run.id) == ["operation.failed", "run.failed"])
+    assert {event.priority for event in told(store, run.id)} == {0}
+    (failed, _) = sorted(told(store, run.id), key=lambda event: event.type)
+    assert failed.data["error"]["kind"] == "tool"
+
+
+def test_a_run_that_ends_with_an_empty_foreach_is_told_to_be_over(
+    shared: Fleet, store: Store, until: Until
+) -> None:
+    run = shared.submit(shared.call("none", foreach="${`[]`}"))
+    run.wait(30)
+    until(lambda: types(store, run.id) == ["run.succeeded"])
+
+
+def test_a_cancelled_run_is_told(shared: Fleet, store: Store) -> None:
+    run = shared.submit(
+        shared.call("slow", arguments={"seconds": 0.5}), shared.call("b", needs=["slow"])
+    )
+    assert run.cancel()
+    (event,) = [event for event in told(store, run.id) if event.type == "run.cancelled"]
+    assert event.data == {"run": run.id, "name": "test"}
+    run.wait(30)
+
+
+def test_an_agent_tells_its_beginning_its_servers_and_its_end(fleet: Fleet, until: Until) -> None:
+    fleet.others["broken"] = {"command": "no-such-program"}
+    agent = fleet.start()
+    until(
+        lambda: (
+            types(fleet.store, agent.name) == ["agent.started", "server.failed", "server.started"]
+        )
+    )
+    (failed,) = [one for one in told(fleet.store, agent.name) if one.type == "server.failed"]
+    assert failed.data["server"] == "broken"
+    assert failed.data["error"]
+    fleet.stop()
+    assert "agent.stopped" in types(fleet.store, agent.name)
+
+
+def test_what_finds_no_room_is_left_out_counted_and_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Full:
+        def publish_many(self, drafts: object) -> None:
+            raise UnavailableError("the buffer is full")
+
+        def flush(self, timeout: float) -> bool:
+            return True
+
+    telling = Telling("agent", Full())
+    for _ in range(3):
+        telling.agent("started")
+    assert telling.left_out == 3
+    assert caplog.text.count("agent cannot tell of all that happens: the buffer is full") == 1
