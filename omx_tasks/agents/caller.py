@@ -58,15 +58,16 @@ async def unnoted(_note: str) -> str:
 class _Try:
     """One try: its number (and that of the call which was made), when and by whom, and whether it may be done."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, lost: float | None = None) -> None:
         self.number = self.made = number
-        self.asked = self.began = time.time()
+        self.began = time.time()
+        self.asked = lost or self.began
         self.agent = ""
         self.may_be_done = False
 
     @property
     def cold(self) -> float:
-        """Seconds for which it waited for a session."""
+        """Seconds for which it waited for a session; from the loss of the one before on, if that was lost."""
         return max(0.0, self.began - self.asked)
 
 
@@ -114,9 +115,9 @@ class Caller:
         A read is shared with equal ones of the same run that are under way. Raises `PostponedError` where nothing may
         have been done, and the server cannot be called for now.
         """
-        tries = 0
+        tries, lost_session = 0, None
         while True:
-            one = _Try(attempt + tries)
+            one = _Try(attempt + tries, lost_session)
             tries += 1
             try:
                 session = await self._session(step.server, one)
@@ -142,6 +143,7 @@ class Caller:
                     return self._unknown(one, error) if unknown else self._failed(one, error)
                 pause = full_jitter(tries - 1, FIRST_PAUSE, LONGEST_PAUSE)
                 pause += error.retry_after or 0
+                lost_session = time.time() if error.kind == "connection" else None
             await asyncio.sleep(pause)
 
     async def _session(self, server: str, one: _Try) -> Session:
