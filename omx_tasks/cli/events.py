@@ -106,9 +106,9 @@ def _show(event: Event, as_json: bool) -> None:
 @click.command()
 @click.argument("modules", nargs=-1, metavar="[MODULE]…")
 def handle(modules: tuple[str, ...]) -> None:
-    """Serve handlers of events until Ctrl-C: those of MODULE, or of OMX_HANDLERS, and of what is installed.
+    """Serve handlers of events until Ctrl-C.
 
-    Several may run: they share the work, and one takes over what another one leaves.
+    Those of MODULE, or of OMX_HANDLERS, and of what is installed. Several may run: they share the work, and one takes over what another one leaves.
     """
     given = settings.current()
     handlers = discover(",".join(modules) or given.handlers)
