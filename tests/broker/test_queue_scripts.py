@@ -88,6 +88,16 @@ def test_a_message_published_twice_is_stored_once_also_after_its_ack(bench: Benc
     assert bench.ids() == []
 
 
+def test_what_was_done_is_known_for_a_while_also_where_nothing_else_is_done(bench: Bench) -> None:
+    bench.publish("a")
+    (delivery,) = bench.claim(token="t").deliveries
+    bench.store.run(queues.ack(bench.queue, [Held(delivery.id, "t")]))
+    assert bench.publish("a") == [0, 1]
+    done = keys.done(bench.queue)
+    bench.store.command(done, "ZINCRBY", done, -2 * LONG, "a")
+    assert bench.publish("a") == [1, 0], "whoever publishes it now misses it"
+
+
 def test_what_is_new_among_known_messages_is_stored_once_and_in_its_place(bench: Bench) -> None:
     bench.publish("a", "b")
     assert bench.publish("c", "a", "d", "c", "b") == [2, 3]

@@ -131,9 +131,9 @@ def test_a_run_leaves_as_a_whole(line: Line) -> None:
     line.ask("r.a", "r.d", "gone.b", "gone.c")
     line.ask("gone.e", resource='"x"')
     line.ask("gone.f", resource='"x"')
-    found = turns.left(line.store.run(turns.leave(line.server, "gone")))
+    found = turns.left(line.store.run(turns.leave(line.server, "gone", 0)))
     assert sorted(one.id for one in found) == ["gone.b", "gone.c", "gone.f"]
-    assert turns.left(line.store.run(turns.leave(line.server, "gone"))) == []
+    assert turns.left(line.store.run(turns.leave(line.server, "gone", 0))) == []
     assert line.order("r.a") == ["r.a", "r.d"]
     line.pass_on("gone.e")
     assert line.left_over() == {}

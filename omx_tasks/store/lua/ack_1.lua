@@ -3,8 +3,7 @@
 -- Returns {done, repeated, fenced}: fenced ones are held by somebody else now, and stay his.
 -- Run twice: the second run finds all of them repeated.
 --@include queue_keys
--- Ids of what is done are known for a minute, longer than a publisher tries again, at 3,000 messages a second.
-local REMEMBERED, MOST_REMEMBERED = 60000, 200000
+local MOST_REMEMBERED = 200000  -- a minute at 3,000 messages a second
 local now = now_ms()
 local outcome = ARGV[1]
 local ids, finished, seen, repeated, fenced = {}, {}, {}, 0, 0

@@ -12,7 +12,8 @@ for i = 1, #ARGV, 5 do ids[#ids + 1] = ARGV[i] end
 if #ids == 0 then return {0, 0} end
 local places, done = redis.call('HMGET', PLACES, unpack(ids)), redis.call('ZMSCORE', DONE, unpack(ids))
 for n, id in ipairs(ids) do
-  if not (places[n] or done[n] or seen[id]) then
+  local is_done = done[n] and tonumber(done[n]) > now - REMEMBERED
+  if not (places[n] or is_done or seen[id]) then
     new[#new + 1] = 5 * n - 4
     seen[id] = true
   end

@@ -3,6 +3,10 @@ local META, MESSAGES, PLACES, LEASES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local DELAYED, DONE, DEAD, BELL = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local WAITING = {[0] = KEYS[9], [1] = KEYS[10], [2] = KEYS[11], [3] = KEYS[12]}
 
+-- Ids of what is done are known for so many ms, longer than a publisher tries again. After that one which is published
+-- again is stored: somebody misses it.
+local REMEMBERED = 60000
+
 local function now_us()
   local time = redis.call('TIME')
   return tonumber(time[1]) * 1000000 + tonumber(time[2])
