@@ -91,9 +91,13 @@ def passed(answer: Sequence[Any]) -> Next | None:
     return _next(answer)
 
 
-def leave(server: str, run_id: str, *, most: int = 500) -> Call:
-    """Take a run's operations out of the line; answers id and queue of each."""
-    return Call(script("turn_leave_1"), keys.turn_keys(server), (run_id, most), durable=True)
+def leave(server: str, run_id: str, generation: int, *, most: int = 500) -> Call:
+    """Take a run's operations out of the line; answers id and queue of each.
+
+    Those of a later ``generation`` stay: it was resumed meanwhile. -1 stands for all.
+    """
+    arguments = (run_id, generation, most)
+    return Call(script("turn_leave_1"), keys.turn_keys(server), arguments, durable=True)
 
 
 def left(answer: Sequence[Any]) -> list[Next]:

@@ -198,9 +198,17 @@ def started(answer: Sequence[Any], references: Sequence[str]) -> Start:
 
 
 def sent(run_id: str, operation: str, token: str, note: str) -> Call:
-    """Note that a call is about to be made which must not be made twice; answers whether it may be (`sent_1.lua`)."""
+    """Note that a call is about to be made which must not be made twice; answers whether it may be (`sent_1.lua`).
+
+    Without a note it is only asked whether one was made before.
+    """
     arguments = (operation, token, note)
     return Call(script("sent_1"), keys.run_keys(run_id), arguments, durable=True)
+
+
+def read_note(run_id: str, operation: str) -> Call:
+    """Read what was noted of a call that must not be made twice; answers None where it was not made."""
+    return Call(script("read_note_1"), keys.run_keys(run_id), (operation,))
 
 
 def progress(run_id: str, operation: str, told: str) -> Call:
@@ -246,7 +254,7 @@ def expand(
 
 
 def cancel(run_id: str, why: Mapping[str, str] | None = None) -> Call:
-    """End a run; answers its state ('' when there is none of that id), and the operations that no agent has begun.
+    """End a run; answers its state ('' when there is none of that id), generation, and what no agent has begun.
 
     ``why`` is the error that the run shows, with kind and message.
     """
@@ -293,7 +301,10 @@ def overdue(run_id: str, *, age: float, most: int = 1000) -> Call:
 
 
 def over(run_id: str, operations: Iterable[str] = ()) -> Call:
-    """Ask whether a run is over or gone, then whether nothing is left to do of each operation; answers 1 or 0 each."""
+    """Ask whether a run is over or gone, and whether nothing is left to do of its operations.
+
+    Answers 1 or 0, its generation (-1: it is gone), then 1 or 0 for each.
+    """
     return Call(script("over_1"), keys.run_keys(run_id), tuple(operations))
 
 

@@ -36,11 +36,11 @@ LOOK, MOST = 0.02, 500
 def cancel(store: Store, run_id: str, why: Mapping[str, str] | None = None) -> str:
     """Cancel a run that goes on; return its state, or an empty text when there is none of that id."""
     answer: list[bytes] = store.run(joins.cancel(run_id, why))
-    state, *waiting = (word.decode() for word in answer)
+    state, generation, *waiting = (word.decode() for word in answer)
     if state == "cancelled":
         try:
             tell_agents(store, run_id)
-            _withdraw(store, run_id, waiting)
+            _withdraw(store, run_id, int(generation), waiting)
         except OmxError as error:
             logger.warning("run %s is cancelled; its agents will find out: %s", run_id, error)
     return state
@@ -62,7 +62,7 @@ def wait_until_settled(store: Store, run_id: str, seconds: float) -> bool:
     return True
 
 
-def _withdraw(store: Store, run_id: str, operations: Sequence[str]) -> None:
+def _withdraw(store: Store, run_id: str, generation: int, operations: Sequence[str]) -> None:
     """Remove what no agent has claimed: messages from their queues, places from the lines of servers."""
     document = store.run(joins.read_plan(run_id))
     if document is None:
@@ -78,4 +78,4 @@ def _withdraw(store: Store, run_id: str, operations: Sequence[str]) -> None:
     ]
     store.run_many(calls)
     for server in sorted(plan.servers):
-        turns.leave(store, server, run_id)
+        turns.leave(store, server, run_id, generation)

@@ -60,9 +60,9 @@ def _free(store: Store, found: Turns) -> int:
     freed = 0
     for run_id, held in holders.items():
         operations = [names_of(turn.id)[1] for turn in held]
-        is_over, *nothing_left = store.run(joins.over(run_id, operations))
+        is_over, generation, *nothing_left = store.run(joins.over(run_id, operations))
         if is_over:
-            leave(store, found.server, run_id)
+            leave(store, found.server, run_id, generation)
         over = [turn for turn, nothing in zip(held, nothing_left, strict=True) if nothing]
         for turn in over:
             _pass_on(store, turn)
@@ -72,9 +72,12 @@ def _free(store: Store, found: Turns) -> int:
     return freed
 
 
-def leave(store: Store, server: str, run_id: str) -> None:
-    """Take a run out of the lines of a server, and its messages out of their queues."""
-    while gone := turns.left(store.run(turns.leave(server, run_id, most=MOST))):
+def leave(store: Store, server: str, run_id: str, generation: int) -> None:
+    """Take a run out of the lines of a server, and its messages out of their queues.
+
+    It may have been resumed since somebody saw in which ``generation`` it was over: what came after that stays.
+    """
+    while gone := turns.left(store.run(turns.leave(server, run_id, generation, most=MOST))):
         by_queue: dict[str, list[str]] = defaultdict(list)
         for one in gone:
             by_queue[one.queue].append(one.id)

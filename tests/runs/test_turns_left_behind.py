@@ -12,7 +12,7 @@ from omx_tasks.broker import queues, turns
 from omx_tasks.broker.queues import Held, Posting
 from omx_tasks.broker.turns import Asking
 from omx_tasks.graph.marker import task_id
-from omx_tasks.runs.turns import free
+from omx_tasks.runs.turns import free, leave
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
@@ -98,3 +98,22 @@ def test_a_run_that_is_gone_has_no_turns(
         store.command(key, "DEL", key)
     assert free(store) == 1
     assert holder(store, server) is None
+
+
+def test_what_a_resumed_run_asked_for_stays_when_its_end_is_only_now_seen_to(
+    drive: Drive, store: Store, server: str, queue: str
+) -> None:
+    """As when somebody resumes a run while its cancellation still tidies up."""
+    other, run = drive(operation("x")), drive(operation("a"), operation("b"))
+    assert ask(other, server, "x", queue) == 0
+    assert [ask(run, server, name, queue) for name in "ab"] == [1, 2]
+    assert run.cancel() == "cancelled"
+    run.resume()
+    assert ask(run, server, "a:1", queue) == 3
+    leave(store, server, run.id, 0)
+    (turn,) = turns.read_turns(server, store.run(turns.read(server))).turns
+    assert turn.waiting == 1
+    assert ask(run, server, "a:1", queue) == 1
+    leave(store, server, run.id, 1)
+    (turn,) = turns.read_turns(server, store.run(turns.read(server))).turns
+    assert turn.waiting == 0
