@@ -31,6 +31,7 @@ from omx_tasks.events.bus import Bus, Draft
 from omx_tasks.mcp import config as server_files
 from omx_tasks.mcp.config import ServerFile
 from omx_tasks.priorities import Priority
+from omx_tasks.results import joins
 from omx_tasks.results.backend import Backend
 from omx_tasks.results.joins import Outcome
 from omx_tasks.runs.advance import finish_and_advance, plans
@@ -163,7 +164,8 @@ def part_returned(request: Any, state: str, result: Any) -> None:
         run_id, operation = request.args
         store = shared_store()
         plan = plans(store)(run_id)
-        outcome = tasks.lost(state, result)
+        note = store.run(joins.read_note(run_id, operation))
+        outcome = tasks.lost(state, result, note.decode() if note else None)
         over = finish_and_advance(store, run_id, operation, plan, outcome)
         agent_bus().publish_many(events_of(run_id, operation, plan.name, outcome, over))
     except Exception:  # Celery would take an error of this hook for one of the task's

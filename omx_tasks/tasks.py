@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 from celery import Task, shared_task
 
 from omx_tasks.agents.back import rejection
+from omx_tasks.agents.cutoff import CallMade, in_doubt
 from omx_tasks.agents.process import ProcessHost
-from omx_tasks.errors import OmxError
+from omx_tasks.errors import OmxError, OperationError
 from omx_tasks.results.joins import Outcome
 
 
@@ -42,7 +43,15 @@ def operation(task: Task, run_id: str, operation_id: str) -> str:
     return outcome.state if outcome else "nothing to do"
 
 
-def lost(state: str, reason: Any) -> Outcome:
-    """Return the outcome of an operation whose body did not come to its end: it was revoked, or its worker died."""
-    error = {"kind": "lost", "message": f"the task ended as {state}: {reason}"}
-    return Outcome("cancelled" if state == "REVOKED" else "unknown", error=error)
+def lost(state: str, reason: Any, note: str | None) -> Outcome:
+    """Return the outcome of an operation whose body did not come to its end: it was revoked, or its process ended.
+
+    With the ``note`` of a call that may not be made twice nobody knows whether that was carried out.
+    """
+    error = OperationError("lost", f"the task ended as {state}: {reason}")
+    if note is None:
+        return Outcome("cancelled" if state == "REVOKED" else "failed", error=error.as_json())
+    call = CallMade.noted(note)
+    return Outcome(
+        "unknown", call.attempts, call.agent, call.began, error=in_doubt(error).as_json()
+    )

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -29,11 +30,21 @@ PERHAPS = "while the call was under way; the tool is neither read-only nor idemp
 
 @dataclass
 class CallMade:
-    """How far the call of an operation is: its attempts with this one, when it began, its outcome if it has one."""
+    """How far the call of an operation is: its attempts with this one, when it began, its outcome if it has one.
+
+    ``agent`` made it where that was another one.
+    """
 
     attempts: int = 0
     began: float | None = None
     outcome: Outcome | None = None
+    agent: str | None = None
+
+    @classmethod
+    def noted(cls, note: str) -> CallMade:
+        """Return what another delivery noted of its call before it made that."""
+        about = json.loads(note)
+        return cls(about["attempt"], about["at"], agent=about["agent"])
 
 
 @dataclass
@@ -62,6 +73,11 @@ class ByRun:
         return list(self._works.get(run_id, ()))
 
 
+def in_doubt(error: OperationError) -> OperationError:
+    """Return the error of a call that may have been done."""
+    return OperationError(error.kind, f"{error.message} {PERHAPS}")
+
+
 def cut_off(work: Work, step: StoredStep, agent: str, *, harmless: bool) -> Outcome | None:
     """Return the outcome of an operation that was revoked or cancelled; None where it has none."""
     error = REVOKED if work.revoked else CANCELLED
@@ -73,5 +89,7 @@ def cut_off(work: Work, step: StoredStep, agent: str, *, harmless: bool) -> Outc
         return None if expands and not work.revoked else Outcome("cancelled", error=error.as_json())
     state = "cancelled" if harmless else "unknown"
     if not harmless:
-        error = OperationError(error.kind, f"{error.message} {PERHAPS}")
-    return Outcome(state, call.attempts, agent, call.began, time.time(), error.as_json())
+        error = in_doubt(error)
+    return Outcome(
+        state, call.attempts, call.agent or agent, call.began, time.time(), error.as_json()
+    )

@@ -337,11 +337,28 @@ class Runner:
             return
         if work.begun is None:  # what takes turns does not go on
             work.turn = self._place(work.run_id, work.plan, work.operation)
-        outcome = self._cut_off(work) if work.revoked else await self._outcome(work)
+        outcome = await (self._revoked(work) if work.revoked else self._outcome(work))
         if outcome is None:
             self._end(work, None, None)
         else:
             self._settle(work, outcome)
+
+    async def _revoked(self, work: Work) -> Outcome | None:
+        """Return the outcome of an operation that was revoked before it was begun here.
+
+        One that is delivered again may be over, and its message stand for another one; or its call was made before.
+        """
+        plan, step = _known(work)
+        if work.redelivered:
+            start = await self._started(work, work.token, confirmed=True)
+            if start.carried is not None:
+                await self._set_free(work, plan, start.carried)
+            if start.verdict != "go":
+                return None
+            if not self._caller.is_harmless(step):
+                earlier = await self._asked_to_note(work, "")
+                work.call = CallMade.noted(earlier) if earlier else work.call
+        return self._cut_off(work)
 
     async def _outcome(self, work: Work) -> Outcome | None:
         # The slot comes before `start`: what only waits for one can go back as if untouched.
@@ -453,17 +470,19 @@ class Runner:
 
     async def _note(self, work: Work, note: str) -> str:
         """Note that a call is about to be made which must not be made twice; returns the note of an earlier one."""
-        answer = (
-            await self._ask(joins.sent(work.run_id, work.operation, work.token, note))
-        ).decode()
+        earlier = await self._asked_to_note(work, note)
+        if not earlier:
+            work.call.began = time.time()
+        return earlier
+
+    async def _asked_to_note(self, work: Work, note: str) -> str:
+        request = joins.sent(work.run_id, work.operation, work.token, note)
+        answer = str((await self._ask(request)).decode())
         if answer == "gone":
             raise OmxError("its beginning is not known any more")
         if answer == "over":
             raise RunOverError
-        if answer != "go":
-            return str(answer)
-        work.call.began = time.time()
-        return ""
+        return "" if answer == "go" else answer
 
     async def _started(self, work: Work, token: str, *, confirmed: bool = False) -> Start:
         """Say that an operation begins, or without a token only look at it."""

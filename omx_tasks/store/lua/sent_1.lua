@@ -1,5 +1,5 @@
 -- An agent is about to make a call that must not be made twice: note who, when and what, unless that was noted before.
--- KEYS: the run's. ARGV: operation, the token of this delivery, note (JSON).
+-- KEYS: the run's. ARGV: operation, the token of this delivery, note (JSON; '': only look whether it was noted).
 -- Returns 'go' when the call may be made; 'over' when the run was ended meanwhile; 'gone' when the operation began anew
 -- elsewhere, is over, or its beginning was lost with a master; else the note of the call that an earlier delivery made.
 -- Run twice with the same token: 'go' again.
@@ -14,5 +14,5 @@ if run_state ~= 'running' then return 'over' end
 local field = operation .. ':sent'
 local earlier, told = string.match(redis.call('HGET', REMAINING, field) or '', '^(%S+) (.*)$')
 if earlier and earlier ~= token then return told end
-redis.call('HSET', REMAINING, field, token .. ' ' .. note)  -- again, too, so that it can be confirmed again
+if note ~= '' then redis.call('HSET', REMAINING, field, token .. ' ' .. note) end  -- again, too, so that it can be confirmed again
 return 'go'
