@@ -1,14 +1,14 @@
 """Tells the runs' state that operations begin and end: those of one run that meet in one round of the loop together.
 
 What was claimed together starts and finishes together. With a script for each operation, these two would be most of
-what the cluster does for it. While a few such calls are under way, what comes next gathers for one of their answers, so
+what the cluster does for it. While such a call of a run is under way, what comes next of it gathers for the answer, so
 a busy agent makes few large calls and an idle one makes each at once.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -23,8 +23,6 @@ logger = logging.getLogger(__name__)
 
 #: Operations in one script at most: a server does nothing else meanwhile.
 MOST = 50
-#: Calls under way from which on steps gather for the next answer.
-ENOUGH = 2
 
 _Step = TypeVar("_Step")
 
@@ -39,29 +37,31 @@ class Gathered(Generic[_Step]):
         self._wire = wire
         self._call = call
         self._waiting: dict[str, list[tuple[_Step, Done, Done | None]]] = defaultdict(list)
-        self._under_way = 0
+        self._under_way: Counter[str] = Counter()
         self._most = min(MOST, wire.batch or MOST)
 
     def add(self, run_id: str, step: _Step, done: Done, stored: Done | None = None) -> None:
         """Take a step along with the next call."""
-        if not self._waiting and self._under_way < ENOUGH:
-            self._wire.soon(self._leave)
-        self._waiting[run_id].append((step, done, stored))
+        waiting = self._waiting[run_id]
+        if not waiting and not self._under_way[run_id]:
+            self._wire.soon(partial(self._leave, run_id))
+        waiting.append((step, done, stored))
 
-    def _leave(self) -> None:
-        waiting, self._waiting = self._waiting, defaultdict(list)
-        for run_id, steps in waiting.items():
-            for begin in range(0, len(steps), self._most):
-                part = steps[begin : begin + self._most]
-                self._under_way += 1
-                call = self._call(run_id, [step for step, _, _ in part])
-                early, late = [stored for *_, stored in part], [done for _, done, _ in part]
-                self._wire.send(call, partial(self._answered, late), partial(_tell, early))
+    def _leave(self, run_id: str) -> None:
+        steps = self._waiting.pop(run_id)
+        for begin in range(0, len(steps), self._most):
+            part = steps[begin : begin + self._most]
+            self._under_way[run_id] += 1
+            call = self._call(run_id, [step for step, _, _ in part])
+            early, late = [stored for *_, stored in part], [done for _, done, _ in part]
+            self._wire.send(call, partial(self._answered, run_id, late), partial(_tell, early))
 
-    def _answered(self, readers: Sequence[Done], answer: Any) -> None:
-        self._under_way -= 1
-        if self._waiting and self._under_way < ENOUGH:
-            self._wire.soon(self._leave)  # with what follows from these answers
+    def _answered(self, run_id: str, readers: Sequence[Done], answer: Any) -> None:
+        self._under_way[run_id] -= 1
+        if not self._under_way[run_id]:
+            del self._under_way[run_id]
+            if run_id in self._waiting:
+                self._wire.soon(partial(self._leave, run_id))  # with what follows from these answers
         _tell(readers, answer)
 
 
