@@ -54,7 +54,7 @@ DEAF = 20.0
 #: Seconds before a queue is asked again whose slot is being moved or whose shard is not up.
 PATIENCE = 0.1
 #: Seconds between two claims of a channel while less than half of its places are free.
-GATHERING = 0.002
+GATHERING = 0.005
 #: Seconds between two looks at the clock.
 TICK = 0.25
 #: Seconds that a consumer of broadcasts waits at most until it hears them.
