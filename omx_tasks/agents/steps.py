@@ -61,7 +61,9 @@ class Gathered(Generic[_Step]):
         if not self._under_way[run_id]:
             del self._under_way[run_id]
             if run_id in self._waiting:
-                self._wire.soon(partial(self._leave, run_id))  # with what follows from these answers
+                self._wire.soon(
+                    partial(self._leave, run_id)
+                )  # with what follows from these answers
         _tell(readers, answer)
 
 

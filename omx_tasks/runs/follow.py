@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile
 from typing import NamedTuple
@@ -20,6 +20,10 @@ from omx_tasks.store.client import Store
 BLOCK = 1.0
 #: How late news may be for others to come along, as a share of the time that passed, and in seconds at most.
 LATE, LATEST = 0.01, 0.02
+
+
+#: Its id, then names and values in turn.
+Entry = tuple[bytes, Sequence[bytes]]
 
 
 class Progress(NamedTuple):
@@ -89,9 +93,7 @@ def _follow(store: Store, run_id: str, timeout: float | None) -> Iterator[Change
         entries = list(_entries(answer))
         if not entries and not store.command(stream, "EXISTS", stream):
             raise NotFoundError(f"run {run_id!r} is gone: it is not kept any longer")
-        for entry, fields in entries:
-            last = entry
-            change = change_of(entry, fields)
+        for change in changes_of(entries):
             yield change
             if (
                 not change.operation
@@ -100,6 +102,7 @@ def _follow(store: Store, run_id: str, timeout: float | None) -> Iterator[Change
             ):
                 return
         if entries:
+            last = entries[-1][0].decode()
             time.sleep(min(LATEST, (time.monotonic() - began) * LATE))
 
 
@@ -109,18 +112,16 @@ def _is_last(store: Store, run_id: str, end: Change) -> bool:
     return end.generation >= int(now or 0)
 
 
-def change_of(entry: str, fields: list[bytes]) -> Change:
-    """Read an entry of a run's stream."""
-    given = dict(zip(fields[0::2], fields[1::2], strict=True))
-    at = int(entry.partition("-")[0]) / 1000
-    operation, state, detail = (
-        given[name].decode() for name in (b"operation", b"state", b"record")
-    )
-    return Change(at, operation, state, detail)
+def changes_of(entries: Iterable[Entry]) -> Iterator[Change]:
+    """Read entries of a run's stream: each holds operation, state and record, once for each change that it tells of."""
+    for entry, fields in entries:
+        at = int(entry.partition(b"-")[0]) / 1000
+        values = (value.decode() for value in fields[1::2])
+        for operation, state, detail in zip(values, values, values, strict=True):
+            yield Change(at, operation, state, detail)
 
 
-def _entries(answer: object) -> Iterator[tuple[str, list[bytes]]]:
+def _entries(answer: object) -> Iterator[Entry]:
     if isinstance(answer, dict):
         for entries in answer.values():
-            for entry, fields in entries:
-                yield entry.decode(), fields
+            yield from entries

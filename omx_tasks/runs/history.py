@@ -17,7 +17,7 @@ from omx_tasks.errors import NotFoundError
 from omx_tasks.graph.collector import at_rest
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.results.joins import OVER
-from omx_tasks.runs.follow import Change, change_of
+from omx_tasks.runs.follow import Change, changes_of
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
@@ -93,7 +93,7 @@ def _changes(store: Store, run_id: str) -> Iterator[Change]:
     stream, after = keys.stream(run_id), "-"
     while True:
         page = store.command(stream, "XRANGE", stream, after, "+", "COUNT", _PAGE)
-        yield from (change_of(entry.decode(), fields) for entry, fields in page)
+        yield from changes_of(page)
         if len(page) < _PAGE:
             return
         after = f"({page[-1][0].decode()}"

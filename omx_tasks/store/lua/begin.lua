@@ -33,10 +33,12 @@ local function read_by(operation, reference)
   return reference
 end
 
+local remaining, read_remaining = reader(REMAINING)
+
 -- What whoever begins an operation must know; the ids in these arguments are those that it refers to.
 local function go(operation, attempt, first, last)
   local item = string.find(operation, '[', 1, true) and redis.call('HGET', ITEMS, operation) or ''
-  local before = tonumber(redis.call('HGET', REMAINING, operation .. ':before') or 0)
+  local before = tonumber(remaining(operation .. ':before') or 0)
   local answer = {'go', attempt, before, item}
   for i = first, last do answer[#answer + 1] = values_of(read_by(operation, ARGV[i])) end
   return answer
@@ -46,7 +48,7 @@ local attempts, running = {}, {}
 
 -- Number, token and carrier ('': it has a message) of the last attempt.
 local function last_attempt(operation)
-  local text = attempts[operation] or redis.call('HGET', REMAINING, operation .. ':attempt')
+  local text = attempts[operation] or remaining(operation .. ':attempt')
   if not text then return 0, '', '' end
   local number, token, carrier = string.match(text, '^(%d+) ([^\n]*)\n?(.*)$')
   return tonumber(number), token, carrier
@@ -57,10 +59,11 @@ local function note_attempt(agent, operation, attempt, token)
   attempts[operation] = attempt .. ' ' .. token
   known[operation] = 'running'
   add(running, operation, 'running')
-  tell(operation, 'running', agent)
+  note_change(operation, 'running', agent)
 end
 
 local function write_attempts()
+  write_changes()
   local words = {}
   for operation, text in pairs(attempts) do add(words, operation .. ':attempt', text) end
   in_parts('HSET', REMAINING, words)
@@ -81,6 +84,7 @@ local function set_free(carrier)
   if not operation or not is_running(operation) then return nil end
   local attempt, _, of = last_attempt(operation)
   if of ~= carrier then return nil end
-  redis.call('HSET', REMAINING, operation .. ':attempt', attempt .. ' \n' .. carrier)
+  attempts[operation] = attempt .. ' \n' .. carrier
+  redis.call('HSET', REMAINING, operation .. ':attempt', attempts[operation])
   return named(operation)
 end

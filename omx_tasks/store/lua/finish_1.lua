@@ -31,7 +31,7 @@ local function finish(name, state, goes_on, record, output, shared)
   if not parent then return settle(run_state, operation, state, goes_on, record) end
 
   note(operation, state)
-  tell(operation, state, record)
+  note_change(operation, state, record)
   if state ~= 'succeeded' then redis.call('HINCRBY', REMAINING, parent .. ':' .. state, 1) end
   if redis.call('HINCRBY', REMAINING, parent, -1) > 0 then return {} end
   local outcome = 'succeeded'
@@ -59,12 +59,15 @@ local function following(ready, repeated, name, token, carrier, first, last)
   end
 end
 
-local begins, operations, i = {}, {}, 2
+local begins, operations, links, i = {}, {}, {}, 2
 while ARGV[i] do
-  begins[#begins + 1], operations[#operations + 1] = i, meant(ARGV[i]) or ''
+  local operation = meant(ARGV[i]) or ''
+  begins[#begins + 1], operations[#operations + 1] = i, operation
+  add(links, operation, 'fallback:' .. operation)
   i = i + 7 + tonumber(ARGV[i + 6])
 end
 look_up(operations)
+read_links(links)
 
 local answers, repeated = {}, {}
 for n, first in ipairs(begins) do

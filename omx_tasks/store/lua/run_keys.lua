@@ -35,14 +35,31 @@ local function named(operation)
   return GENERATION == '' and operation or operation .. ':' .. GENERATION
 end
 
+-- An entry of the stream tells of one change, or of several that come together.
 local function tell(operation, state, record)
   return redis.call('XADD', STREAM, 'MAXLEN', '~', 100000, '*',
     'operation', operation, 'state', state, 'record', record or '')
 end
 
 -- What ends is noted and then written with a handful of commands: some for each operation would cost twice as much.
-local noted = {states = {}, records = {}, outputs = {}, gone = {}, ended = 0, failed = 0}
+local noted = {states = {}, records = {}, outputs = {}, gone = {}, changes = {}, ended = 0, failed = 0}
 local known = {}
+
+local function note_change(operation, state, record)
+  local changes = noted.changes
+  local size = #changes
+  changes[size + 1], changes[size + 2] = 'operation', operation
+  changes[size + 3], changes[size + 4] = 'state', state
+  changes[size + 5], changes[size + 6] = 'record', record or ''
+end
+
+local function write_changes()
+  local changes = noted.changes
+  for first = 1, #changes, 600 do
+    redis.call('XADD', STREAM, 'MAXLEN', '~', 100000, '*', unpack(changes, first, math.min(first + 599, #changes)))
+  end
+  noted.changes = {}
+end
 
 local function add(words, first, second)
   local size = #words
@@ -78,10 +95,26 @@ local function is_over(operation)
   return state and OVER[state] or false
 end
 
+-- Fields of a hash that never change while a script runs, or are read before: many of them are read at once.
+local function reader(key)
+  local read = {}
+  local function field(name)
+    if read[name] == nil then read[name] = redis.call('HGET', key, name) end
+    return read[name]
+  end
+  local function ahead(names)
+    if #names == 0 then return end
+    for i, text in ipairs(redis.call('HMGET', key, unpack(names))) do read[names[i]] = text end
+  end
+  return field, ahead
+end
+
+local link, read_links = reader(SUCCESSORS)
+
 -- A fallback runs when the operation failed in whose place it is, which then does not end its dependents: they are the
 -- fallback's successors too. One that is not needed is skipped, without those being skipped.
 local function fallback_of(operation)
-  local text = redis.call('HGET', SUCCESSORS, 'fallback:' .. operation)
+  local text = link('fallback:' .. operation)
   return text and cjson.decode(text)
 end
 
@@ -91,7 +124,7 @@ local function is_left_to_fallback(operation)
 end
 
 local function successors_of(operation)
-  local text = redis.call('HGET', SUCCESSORS, operation)
+  local text = link(operation)
   return text and cjson.decode(text) or {}
 end
 
@@ -169,6 +202,7 @@ end
 
 -- Write what was noted.
 local function write_down(run_state)
+  write_changes()
   in_parts('HSET', STATES, noted.states)
   in_parts('HSET', RECORDS, noted.records)
   in_parts('HSET', OUTPUTS, noted.outputs)
@@ -187,7 +221,7 @@ local function skip(operation)
   if state_of(operation) then return false end
   note(operation, 'skipped')
   noted.ended = noted.ended + 1
-  tell(operation, 'skipped', '')
+  note_change(operation, 'skipped')
   return true
 end
 
@@ -242,7 +276,7 @@ end
 local function settle(run_state, operation, state, goes_on, record)
   note(operation, state)
   noted.ended = noted.ended + 1
-  tell(operation, state, record)
+  note_change(operation, state, record)
   if run_state ~= 'running' then return {} end
   local instead = fallback_of(operation)
   local ready = instead and state == 'failed' and fall_back(instead)

@@ -31,7 +31,7 @@ local function start(name, token, on_its_way, first, last)
     if is_running(operation) then
       local state = repeated and 'cancelled' or 'unknown'
       note(operation, state)
-      tell(operation, state, '')
+      note_change(operation, state)
     end
     return {'over', run_state}
   end
@@ -44,12 +44,15 @@ local function start(name, token, on_its_way, first, last)
   return go(operation, attempt, first, last)
 end
 
-local begins, operations, i = {}, {}, 2
+local begins, operations, fields, i = {}, {}, {}, 2
 while ARGV[i] do
-  begins[#begins + 1], operations[#operations + 1] = i, meant(ARGV[i]) or ''
+  local operation = meant(ARGV[i]) or ''
+  begins[#begins + 1], operations[#operations + 1] = i, operation
+  add(fields, operation .. ':attempt', operation .. ':before')
   i = i + 3 + tonumber(ARGV[i + 2])
 end
 look_up(operations)
+read_remaining(fields)
 local ready = redis.call('ZMSCORE', OUTBOX, unpack(operations))
 
 local answers = {}
