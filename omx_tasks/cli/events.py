@@ -108,7 +108,8 @@ def _show(event: Event, as_json: bool) -> None:
 def handle(modules: tuple[str, ...]) -> None:
     """Serve handlers of events until Ctrl-C.
 
-    Those of MODULE, or of OMX_HANDLERS, and of what is installed. Several may run: they share the work, and one takes over what another one leaves.
+    Those of MODULE, or of OMX_HANDLERS, and of what is installed. Several may run: they share the work, and one takes
+    over what another one leaves.
     """
     given = settings.current()
     handlers = discover(",".join(modules) or given.handlers)
