@@ -66,6 +66,8 @@ class Fleet:
     until: Until
     others: dict[str, Any] = field(default_factory=dict)
     ledger: str = field(default_factory=lambda: f"ledger_{uuid.uuid4().hex[:8]}")
+    #: What the server file says of it under "omx".
+    hints: dict[str, Any] = field(default_factory=dict)
     agents: list[Agent] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -106,7 +108,8 @@ class Fleet:
 
     def _config(self) -> Path:
         path = self.folder / "mcp.json"
-        server = {"command": sys.executable, "args": [str(LEDGER), str(self._ledger_file)]}
+        command = [sys.executable, str(LEDGER), str(self._ledger_file)]
+        server = {"command": command[0], "args": command[1:], "omx": self.hints}
         path.write_text(json.dumps({"mcpServers": {self.ledger: server, **self.others}}))
         return path
 
