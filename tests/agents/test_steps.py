@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from omx_tasks.agents.steps import ENOUGH, MOST, Steps
+from omx_tasks.agents.steps import MOST, Steps
 from omx_tasks.agents.wire import Done, Wire
 from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.graph.plan import compile_plan
@@ -75,6 +76,10 @@ def bench(store: Store, batch: int) -> Iterator[Bench]:
 
 @pytest.fixture
 def run_id(store: Store) -> str:
+    return _submitted(store)
+
+
+def _submitted(store: Store) -> str:
     operations = [Operation(id=f"o{number}", server="s", tool="t") for number in range(COUNT)]
     operations.append(Operation(id="last", server="s", tool="t", needs=["o3"]))
     plan = compile_plan(Graph(name="g", operations=operations))
@@ -115,7 +120,7 @@ def test_steps_of_one_run_go_in_few_scripts_and_each_is_told_its_own_answer(
     assert bench.wire.called == ["start_1", "start_1", "finish_1", "finish_1"]
 
 
-def test_what_comes_while_enough_is_under_way_gathers_for_the_next_answer(
+def test_what_comes_while_a_call_is_under_way_gathers_for_its_answer(
     bench: Bench, run_id: str, until: Until
 ) -> None:
     told = list[Any]()
@@ -123,11 +128,35 @@ def test_what_comes_while_enough_is_under_way_gathers_for_the_next_answer(
     def one_by_one(number: int = 0) -> None:
         bench.steps.start(run_id, Beginning(f"o{number}", "token"), told.append)
         if number + 1 < 20:
-            bench.wire.soon(lambda: one_by_one(number + 1))
+            asyncio.get_running_loop().call_soon(one_by_one, number + 1)
 
     bench.together(one_by_one)
     until(lambda: len(told) == 20)
-    assert bench.wire.called.count("start_1") <= 20 // ENOUGH
+    assert bench.wire.called.count("start_1") <= 10
+
+
+def test_no_run_waits_for_the_answers_of_another(
+    bench: Bench, store: Store, run_id: str, until: Until
+) -> None:
+    other, told, under_way = _submitted(store), list[Any](), list[int]()
+
+    def start(run: str, number: int) -> None:
+        bench.steps.start(run, Beginning(f"o{number}", "token"), told.append)
+
+    def meanwhile() -> None:
+        start(run_id, 1)
+        start(other, 0)
+        # Before any answer is read:
+        asyncio.get_running_loop().call_soon(lambda: under_way.append(len(bench.wire.called)))
+
+    def begin() -> None:
+        start(run_id, 0)
+        asyncio.get_running_loop().call_soon(meanwhile)
+
+    bench.together(begin)
+    until(lambda: len(told) == 3)
+    assert under_way == [2]
+    assert bench.wire.called == ["start_1"] * 3
 
 
 @pytest.mark.parametrize("batch", [3])

@@ -54,6 +54,21 @@ def test_a_channel_that_is_wanted_is_heard(
     _drive(links, lambda: heard == [b"hello"], until)
 
 
+def test_what_is_put_leaves_together_with_the_flush_of_its_owner(
+    links: Links, queue: str, until: Until
+) -> None:
+    links.want(queue)
+    _drive(links, lambda: _confirmed(links, queue), until)
+    link, answers = links._subscribed[queue], list[object]()
+    link.put(("PING",), answers.append)
+    links.upkeep()
+    links.wait(0.05)
+    assert answers == []
+    link.put(("ECHO", "x"), answers.append)
+    link.flush()
+    _drive(links, lambda: answers == [b"PONG", b"x"], until)
+
+
 def test_a_channel_that_is_no_longer_wanted_is_not_heard(
     links: Links, store: Store, heard: list[bytes], queue: str, until: Until
 ) -> None:
