@@ -2,13 +2,13 @@
 
 What was claimed together starts and finishes together. With a script for each operation, these two would be most of
 what the cluster does for it. While such a call of a run is under way, what comes next of it gathers for the answer, so
-a busy agent makes few large calls and an idle one makes each at once.
+a busy agent makes few large calls and an idle one makes each at once. What waits for a replica is not in the way.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -37,13 +37,13 @@ class Gathered(Generic[_Step]):
         self._wire = wire
         self._call = call
         self._waiting: dict[str, list[tuple[_Step, Done, Done | None]]] = defaultdict(list)
-        self._under_way: Counter[str] = Counter()
+        self._under_way: dict[str, set[object]] = defaultdict(set)
         self._most = min(MOST, wire.batch or MOST)
 
     def add(self, run_id: str, step: _Step, done: Done, stored: Done | None = None) -> None:
         """Take a step along with the next call."""
         waiting = self._waiting[run_id]
-        if not waiting and not self._under_way[run_id]:
+        if not waiting and run_id not in self._under_way:
             self._wire.soon(partial(self._leave, run_id))
         waiting.append((step, done, stored))
 
@@ -51,19 +51,23 @@ class Gathered(Generic[_Step]):
         steps = self._waiting.pop(run_id)
         for begin in range(0, len(steps), self._most):
             part = steps[begin : begin + self._most]
-            self._under_way[run_id] += 1
-            call = self._call(run_id, [step for step, _, _ in part])
+            errand, call = object(), self._call(run_id, [step for step, _, _ in part])
+            self._under_way[run_id].add(errand)
             early, late = [stored for *_, stored in part], [done for _, done, _ in part]
-            self._wire.send(call, partial(self._answered, run_id, late), partial(_tell, early))
+            answered = partial(self._answered, run_id, errand)
+            self._wire.send(call, partial(answered, late), partial(answered, early))
 
-    def _answered(self, run_id: str, readers: Sequence[Done], answer: Any) -> None:
-        self._under_way[run_id] -= 1
-        if not self._under_way[run_id]:
-            del self._under_way[run_id]
-            if run_id in self._waiting:
-                self._wire.soon(
-                    partial(self._leave, run_id)
-                )  # with what follows from these answers
+    def _answered(
+        self, run_id: str, errand: object, readers: Sequence[Done | None], answer: Any
+    ) -> None:
+        """Take an answer, stored or confirmed; what gathered leaves with what follows from the first."""
+        under_way = self._under_way.get(run_id)
+        if under_way is not None:
+            under_way.discard(errand)
+            if not under_way:
+                del self._under_way[run_id]
+                if run_id in self._waiting:
+                    self._wire.soon(partial(self._leave, run_id))
         _tell(readers, answer)
 
 
