@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import threading
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -108,10 +110,11 @@ def _show(event: Event, as_json: bool) -> None:
 def handle(modules: tuple[str, ...]) -> None:
     """Serve handlers of events until Ctrl-C.
 
-    Those of MODULE, or of OMX_HANDLERS, and of what is installed. Several may run: they share the work, and one takes
-    over what another one leaves.
+    Those of MODULE, or of OMX_HANDLERS (this folder's, too), and of what is installed. Several may run: they share
+    the work, and one takes over what another one leaves.
     """
     given = settings.current()
+    sys.path.insert(0, str(Path.cwd()))
     handlers = discover(",".join(modules) or given.handlers)
     if not handlers:
         raise ConfigurationError(

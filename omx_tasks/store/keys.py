@@ -113,14 +113,6 @@ def queue_names() -> str:
     return f"omx:{tag('queues')}:names"
 
 
-# --- results: omx:{task}:… --------------------------------------------------------------------------
-
-
-def result_channel(key: str) -> str:
-    """Sharded channel: a task's result, as it is stored under ``key``."""
-    return f"{key}:told"
-
-
 # --- a run: omx:{run:…}:… ---------------------------------------------------------------------------
 
 
