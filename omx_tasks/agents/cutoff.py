@@ -21,7 +21,7 @@ from omx_tasks.graph.stored import StoredStep, item_of
 from omx_tasks.results.joins import Outcome
 
 if TYPE_CHECKING:
-    from omx_tasks.agents.runner import Work
+    from omx_tasks.agents.work import Work
 
 REVOKED = OperationError("lost", "the task was revoked")
 CANCELLED = OperationError("cancelled", "the run was cancelled")

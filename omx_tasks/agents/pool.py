@@ -33,8 +33,8 @@ from celery.worker import state
 from omx_tasks.agents import collector
 from omx_tasks.agents.back import rejection
 from omx_tasks.agents.host import Host
-from omx_tasks.agents.runner import Work
 from omx_tasks.agents.threads import Threads
+from omx_tasks.agents.work import Work
 from omx_tasks.errors import OmxError
 from omx_tasks.results.joins import Outcome
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from omx_tasks.agents.runner import Work
+from omx_tasks.agents.work import Work
 
 
 class OperationRequest:

@@ -42,6 +42,7 @@ from omx_tasks.agents.steps import Steps
 from omx_tasks.agents.telling import Telling
 from omx_tasks.agents.turns import Place, Turns, WaitsError
 from omx_tasks.agents.wire import Wire
+from omx_tasks.agents.work import Done, Stay, Work
 from omx_tasks.errors import OmxError, OperationError
 from omx_tasks.graph import references
 from omx_tasks.graph.stored import StoredPlan, StoredStep, item_of, of_generation
@@ -52,9 +53,6 @@ from omx_tasks.store.scripts import Call
 
 #: Makes the calls that publish operations which became ready: run id, plan, ids.
 Advance = Callable[[str, StoredPlan, Sequence[str]], list[Call]]
-#: Told how an operation ended (None: there was nothing to do), when all that follows from it is stored; or the error
-#: for which it could not be stored, and the message must be delivered again.
-Done = Callable[[Outcome | None, OmxError | None], None]
 
 #: Seconds before a message goes back whose operation could not be begun or stored.
 PATIENCE = 1.0
@@ -74,71 +72,6 @@ class EarlyError(OmxError):
 
 class RunOverError(OmxError):
     """The run was ended before a call of it was made."""
-
-
-class _Stay:
-    """What may go on where an operation ends, and whether it has a slot."""
-
-    __slots__ = ("following", "placed")
-
-    def __init__(self, following: Following) -> None:
-        self.following = following
-        self.placed = True
-
-
-class Work:
-    """One operation, from the moment it is taken until ``done`` is told."""
-
-    __slots__ = (
-        "__weakref__", "_done", "_ended", "_runner", "after", "begun", "call", "cancelled", "limit", "onward",
-        "operation", "passing", "placed", "plan", "redelivered", "revoked", "run_id", "task", "token", "turn",
-    )  # fmt: skip
-
-    def __init__(self, runner: Runner, run_id: str, operation: str, done: Done) -> None:
-        self.run_id = run_id
-        self.operation = operation
-        self.token = runner.new_token()
-        self.plan: StoredPlan | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.revoked = False
-        self.redelivered = False
-        self.cancelled = False
-        self.call = CallMade()
-        self.limit: float | None = None
-        self.onward: Onward | None = None
-        #: How it was begun, if that happened where the one before it ended.
-        self.begun: Begun | None = None
-        #: Told when it is over, for what was begun where it ended.
-        self.after: asyncio.Future[OmxError | None] | None = None
-        #: Whether it has a slot.
-        self.placed = False
-        self.turn: Place | None = None
-        self.passing: asyncio.Future[OmxError | None] | None = None
-        self._runner = runner
-        self._done = done
-        self._ended = False
-
-    def __repr__(self) -> str:
-        return f"<Work {self.operation} of run {self.run_id}>"
-
-    @property
-    def step(self) -> StoredStep | None:
-        """The step of the plan, as soon as that is known."""
-        return None if self.plan is None else self.plan.steps.get(item_of(self.operation)[0])
-
-    def terminate(self, _signal: int | None = None) -> None:
-        """Cancel the operation: its server is told."""
-        self._runner.revoke(self)
-
-    def give_up(self) -> None:
-        """Stop working on it: its server is told, and the message goes back to its queue."""
-        self._runner.give_up(self)
-
-    def end(self, outcome: Outcome | None, error: OmxError | None) -> None:
-        """Tell ``done``, the first time."""
-        if not self._ended:
-            self._ended = True
-            self._done(outcome, error)
 
 
 class Runner:
@@ -514,7 +447,7 @@ class Runner:
         )
         following = self._following(work, plan, step, outcome)
         if following is not None:
-            settling.may_go_on(following, partial(self._go_on, work, plan, _Stay(following)))
+            settling.may_go_on(following, partial(self._go_on, work, plan, Stay(following)))
         ending = Ending(work.operation, outcome, step.goes_on, following)
         self._steps.finish(work.run_id, ending, settling.confirmed, settling.stored)
 
@@ -554,7 +487,7 @@ class Runner:
         references = plan.step(operation).needed(operation)
         return Following(operation, self.new_token(), carrier, references)
 
-    def _go_on(self, work: Work, plan: StoredPlan, stay: _Stay, start: Start | None) -> None:
+    def _go_on(self, work: Work, plan: StoredPlan, stay: Stay, start: Start | None) -> None:
         """Run what was begun where an operation ended; what was taken for it is free if that was nothing."""
         if work.after is not None:  # it runs already
             return

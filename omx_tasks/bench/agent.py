@@ -21,7 +21,8 @@ from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.host import Host
 from omx_tasks.agents.pool import TaskPool
 from omx_tasks.agents.queues import CapabilityQueues
-from omx_tasks.agents.runner import Runner, Work
+from omx_tasks.agents.runner import Runner
+from omx_tasks.agents.work import Work
 from omx_tasks.bench.app import STATELESS, announce, tally
 from omx_tasks.celery import agent_bus, app
 from omx_tasks.graph.stored import StoredStep
