@@ -30,7 +30,7 @@ from functools import partial
 from typing import Any
 
 from omx_tasks.agents.caller import Caller
-from omx_tasks.agents.cutoff import ByRun, CallMade, cut_off
+from omx_tasks.agents.cutoff import ByRun, CallMade, cut_off, in_doubt
 from omx_tasks.agents.handover import Handover
 from omx_tasks.agents.onward import Begun, Onward
 from omx_tasks.agents.outages import PostponedError
@@ -308,11 +308,19 @@ class Runner:
         except Exception as error:  # a fault of ours ends this operation, not the run
             logger.exception("%r met an internal error", work)
             reason = f"internal error of the agent: {type(error).__name__}: {error}"
-            failure = OperationError("internal", reason).as_json()
-            return Outcome("failed", 1, self._agent, error=failure)
+            return self._failed(work, OperationError("internal", reason))
         finally:
             self.busy -= 1
             self._leave(work)
+
+    def _failed(self, work: Work, error: OperationError) -> Outcome:
+        """Return the outcome of an operation that met a fault of ours: with a call that was noted it is unknown."""
+        _, step = _known(work)
+        began = work.call.began
+        if began is None or self._caller.is_harmless(step):
+            return Outcome("failed", 1, self._agent, began, error=error.as_json())
+        attempts, doubt = work.call.attempts, in_doubt(error).as_json()
+        return Outcome("unknown", attempts, self._agent, began, time.time(), doubt)
 
     async def _attempt(self, work: Work) -> Outcome | None:
         plan, step = _known(work)

@@ -297,6 +297,16 @@ def test_a_fault_of_the_agent_fails_the_operation_and_frees_its_slot(
     assert runner.busy == 0
 
 
+def test_a_fault_of_the_agent_after_a_call_was_noted_leaves_it_unknown(
+    runner: Runner, calls: Calls
+) -> None:
+    calls.harmless, calls.error = False, RuntimeError("ours")
+    outcome = runner.run("run", "a")
+    assert outcome is not None
+    assert (outcome.state, outcome.attempts) == ("unknown", 1)
+    assert "may have been done" in (outcome.error or {})["message"]
+
+
 @pytest.mark.parametrize(
     ("run_is", "name"), [(None, "a"), (DOCUMENT, "stranger"), (DOCUMENT, "a[b")]
 )
