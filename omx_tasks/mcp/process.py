@@ -81,6 +81,11 @@ class ServerProcess(asyncio.SubprocessProtocol):
         """The exit status, negative for a signal as in ``subprocess``; None while it runs."""
         return None if self._transport is None else self._transport.get_returncode()
 
+    @property
+    def takes_input(self) -> bool:
+        """Whether it can still be written to, as far as is known."""
+        return self._input_open
+
     async def start(
         self, command: str, args: Sequence[str], env: Mapping[str, str], cwd: str | None
     ) -> None:

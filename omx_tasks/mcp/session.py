@@ -134,8 +134,9 @@ class Session:
 
     @property
     def alive(self) -> bool:
-        """Whether calls can be made."""
-        return self._client is not None and not self._gone
+        """Whether calls can be made; a server whose input is closed is gone, even before its output ends."""
+        deaf = self._process is not None and not self._process.takes_input
+        return self._client is not None and not self._gone and not deaf
 
     @property
     def pid(self) -> int | None:

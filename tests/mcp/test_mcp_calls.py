@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 
 import pytest
@@ -196,3 +198,25 @@ def test_the_git_server_answers(run, agent, module, tmp_path):
         return value
 
     assert "main" in run(scenario())["text"]
+
+
+def test_calls_that_meet_a_killed_server_say_that_the_connection_is_lost(run, agent, script, fails):
+    """Also those that cannot be written any more while its output is not known to have ended."""
+
+    async def scenario() -> set[str]:
+        kinds = set()
+        for _ in range(5):
+            session = await Session.open(script("jobs"), deadline=20, agent=agent)
+            assert session.pid is not None
+            os.kill(session.pid, signal.SIGKILL)
+            calls = []
+            while session.alive and len(calls) < 2000:
+                calls.append(
+                    asyncio.ensure_future(fails(call(session, "tool", "fail", {}, timeout=5)))
+                )
+                await asyncio.sleep(0)
+            kinds |= {(await error).kind for error in calls}
+            await session.close()
+        return kinds
+
+    assert run(scenario()) <= {"connection", "tool"}
