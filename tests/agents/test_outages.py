@@ -98,7 +98,7 @@ def test_operations_wait_for_a_server_that_comes_later_and_are_not_delivered_mea
 def test_operations_go_to_an_agent_that_can_call_the_server(
     fleet: Fleet, fitful: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OMX_SERVER_PATIENCE", "0")
+    monkeypatch.setenv("OMX_SERVER_PATIENCE", "60")
     allow(tmp_path, "b")
     start(fleet, monkeypatch, "a")
     start(fleet, monkeypatch, "b")

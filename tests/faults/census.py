@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from shard import Cluster
 
 from omx_tasks.cluster.status import NodeStatus
+from omx_tasks.events.log import REMEMBERED
 from omx_tasks.store import keys
 from omx_tasks.store.address import Address, Node
 from omx_tasks.store.link import Link
@@ -19,8 +20,9 @@ from omx_tasks.store.link import Link
 SECONDS = 10.0
 PAGE = 1000
 NAME = "census"
-#: Seconds within which a key lapses soon.
-SOON = 300
+#: Seconds within which a key lapses: marks that a report of durations was counted, numbers of what producers of events
+#: stored last.
+LAPSES = {"durations_report": 300, "event_producer": REMEMBERED / 1000}
 #: How each type of key says how much is in it.
 SIZES = {b"hash": "HLEN", b"zset": "ZCARD", b"set": "SCARD", b"stream": "XLEN", b"list": "LLEN"}
 #: Where Celery's own spelling of a key is kept.
@@ -31,7 +33,9 @@ _ANY = {_WORD: ".+", "P0": "P[0-3]", keys.partition(0): r"events:\d+\.\d+"}
 
 
 class Census(NamedTuple):
-    """Keys and entries by kind, and the keys that lapse soon; connections by the name of their client, and by node."""
+    """Keys and entries by kind, and the keys that lapse by themselves; connections by the name of their client, and by
+    node.
+    """
 
     keys: Counter[str]
     entries: Counter[str]
@@ -54,7 +58,7 @@ def take(cluster: Cluster) -> Census:
                 kind = kind_of(name)
                 census.keys[kind] += 1
                 census.entries[kind] += size
-                census.lapsing[kind] += 0 <= seconds <= SOON
+                census.lapsing[kind] += 0 <= seconds <= LAPSES.get(kind, 0)
         link.close()
     return census
 

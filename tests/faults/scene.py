@@ -21,8 +21,9 @@ from omx_tasks.store.client import Store
 KEEP, PATIENCE = 45, 60.0
 #: Seconds by which what is kept may be late.
 MARGIN = 4.0
-#: Kinds of keys that lapse later than we wait: marks that a report of durations was counted.
-KEPT_LONGER = {"durations_report"}
+#: Kinds of keys of which there is a number for good, once they were needed: a log of events for each priority of each
+#: partition, which is bounded in itself.
+AT_MOST = {"event_log": 24}
 #: The list in which a run that was announced and then refused stays for an hour: it may be stored all the same.
 ANNOUNCED = "open_runs"
 
@@ -104,9 +105,11 @@ class Scene:
 
 
 def more_than(census: Census, like: Census) -> Counter[str]:
-    """Return the keys that there were not at another moment, but for those that are kept a little longer."""
+    """Return the keys that there were not at another moment, but for those that lapse later than we wait."""
     more = census.keys - like.keys
     del more[ANNOUNCED]
-    for kind in KEPT_LONGER & more.keys():
+    for kind in list(more):
         more[kind] -= census.lapsing[kind]
+        if census.keys[kind] <= AT_MOST.get(kind, 0):
+            del more[kind]
     return +more
