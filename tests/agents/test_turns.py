@@ -283,6 +283,8 @@ def test_it_is_seen_who_waits_for_whom(
     assert f"These take turns at {pages.name}, each page: c, d\n" in planned
     steps = json.loads(omx("plan", str(graph), "--json"))["operations"]
     assert steps["b"]["turns"] is None
+    run.cancel()
+    held.cancel(timeout=10)
 
 
 def test_what_is_over_when_it_is_delivered_again_does_not_wait_for_a_turn(

@@ -13,7 +13,7 @@ from fleet import Fleet
 from omx_tasks.graph.model import Operation
 from omx_tasks.store.client import Store
 
-WRITES = 300
+WRITES = 100
 
 
 @pytest.fixture
