@@ -66,7 +66,7 @@ def stock_side(folder: Path, **options: Any) -> Iterator[Side]:
         _wait_until_it_answers(node, server)
         yield Side("stock", _settings(f"redis://{node}/0", **options), (node,))
     finally:
-        _end(server)
+        end(server)
 
 
 @contextlib.contextmanager
@@ -100,7 +100,8 @@ def _wait_until_it_answers(node: Node, server: Launched) -> None:
             return
 
 
-def _end(server: Launched) -> None:
+def end(server: Launched) -> None:
+    """End a server in order, and by force after a while."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if server.ended.is_set():
             return

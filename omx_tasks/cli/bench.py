@@ -22,6 +22,10 @@ from omx_tasks.bench.operations import Measured as MeasuredOperations
 from omx_tasks.bench.operations import Size as OperationsSize
 from omx_tasks.bench.operations import measure as measure_operations
 from omx_tasks.bench.place import Row
+from omx_tasks.bench.redis import QUICK as QUICK_REDIS
+from omx_tasks.bench.redis import Measured as MeasuredRedis
+from omx_tasks.bench.redis import Size as RedisSize
+from omx_tasks.bench.redis import measure as measure_redis
 from omx_tasks.bench.submit import Sample
 from omx_tasks.bench.submit import measure as measure_submit
 from omx_tasks.bench.ways import Compared
@@ -170,6 +174,22 @@ def events(quick: bool, as_json: bool) -> None:
         results().print(table_of_rows(outcome))
 
 
+@bench.command()
+@click.option("--quick", is_flag=True, help="Few commands: shows that it works, says little.")
+@click.option("--json", "as_json", is_flag=True, help="One line with one object.")
+def redis(quick: bool, as_json: bool) -> None:
+    """Measure how long one command to the cluster takes.
+
+    A connection for each command through HAProxy, as naive clients do, the pooled cluster client of redis-py, and ours
+    take turns; then all over again beside processes that keep the cluster busy. Needs haproxy.
+    """
+    outcome = measure_redis(QUICK_REDIS if quick else RedisSize(), say)
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        results().print(table_of_rows(outcome))
+
+
 def table_of_ways(compared: Compared) -> Table:
     """Return the ways to make the same calls: times for all of them, the rest for one."""
     title = f"{compared.calls:,} calls, medians of {len(compared.rounds)} rounds"
@@ -186,7 +206,7 @@ def table_of_ways(compared: Compared) -> Table:
     return table
 
 
-def table_of_rows(outcome: MeasuredOperations | MeasuredEvents) -> Table:
+def table_of_rows(outcome: MeasuredOperations | MeasuredEvents | MeasuredRedis) -> Table:
     """Return the figures, goals beside them."""
     table = Table(caption=f"{outcome.seconds:.0f} s")
     table.add_column("", no_wrap=True)
