@@ -152,6 +152,13 @@ class Settings(BaseSettings):
         None, description="Where the shipped webhook handler sends events"
     )
     webhook_secret: SecretStr | None = Field(None, description="The key with which it signs them")
+    metrics_host: str = Field("127.0.0.1", description="The address at which the exporter listens")
+    metrics_port: int = Field(
+        3000,
+        ge=0,
+        le=65535,
+        description="The exporter's port: /metrics, /healthz, /readyz; 0: a free one",
+    )
     log_dir: Path | None = Field(
         None, description="Folder for what MCP servers write to standard error"
     )

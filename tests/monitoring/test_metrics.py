@@ -1,0 +1,121 @@
+"""Metrics over HTTP, as Prometheus reads them: true figures, bounded labels, and answers while the cluster is away."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from omx_tasks.broker import queues
+from omx_tasks.broker.queues import Held, Posting
+from omx_tasks.errors import ConfigurationError, UnavailableError
+from omx_tasks.monitoring.endpoint import Endpoint
+from omx_tasks.monitoring.metrics import OTHER, SystemCollector, bounded
+from omx_tasks.store import keys
+from omx_tasks.store.client import Store
+from workers.exporter import SECTIONS
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+@contextmanager
+def _exporter(store: Store) -> Iterator[str]:
+    ready = store.ping
+    collector = SystemCollector(store, SECTIONS)
+    endpoint = Endpoint("127.0.0.1", 0, lambda: ready(0.5), [collector]).start()
+    try:
+        yield endpoint.url
+    finally:
+        endpoint.stop()
+
+
+def _read(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def _samples(text: str) -> Samples:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_a_queue_is_counted_wherever_its_messages_stand(store: Store, queue: str) -> None:
+    listed = keys.queue_names()
+    store.run(queues.declare(queue))
+    store.command(listed, "SADD", listed, queue)
+    store.run(queues.publish(queue, [Posting(id_, "body", priority=1) for id_ in "abc"]))
+    (first,) = queues.claimed(
+        store.run(queues.claim(queue, "token", most=1, lease=60_000))
+    ).deliveries
+    store.run(queues.ack(queue, [Held(first.id, "token")]))
+    store.run(queues.claim(queue, "another", most=1, lease=60_000))
+    with _exporter(store) as url:
+        status, text = _read(f"{url}/metrics")
+    assert status == 200
+    found = _samples(text)
+    name = ("queue", queue)
+    assert found["omx_queue_waiting", (("priority", "P1"), name)] == 1
+    assert found["omx_queue_waiting", (("priority", "P0"), name)] == 0
+    assert found["omx_queue_held", (name, ("state", "leased"))] == 1
+    assert found["omx_queue_published_total", (name,)] == 3
+    assert found["omx_queue_acked_total", (name,)] == 1
+    assert found["omx_queue_oldest_seconds", (("priority", "P1"), name)] > 0
+    assert found["omx_cluster_up", ()] == 1
+    assert sum(value for (kind, _), value in found.items() if kind == "omx_cluster_replicas") == 3
+    assert all(name.startswith("omx_") for name, _ in found)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool on this machine")
+def test_prometheus_own_linter_has_nothing_to_say(store: Store) -> None:
+    with _exporter(store) as url:
+        _, text = _read(f"{url}/metrics")
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, text=True, capture_output=True, timeout=30
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_without_a_cluster_it_says_so_and_is_alive_but_not_ready() -> None:
+    away = Store("rediscluster://127.0.0.1:1", timeout=0.5)
+    with _exporter(away) as url:
+        status, text = _read(f"{url}/metrics")
+        found = _samples(text)
+        assert (status, found["omx_cluster_up", ()]) == (200, 0)
+        assert found["omx_scrape_errors_total", (("section", "queues"),)] == 1
+        assert _read(f"{url}/healthz") == (200, "ok\n")
+        status, reason = _read(f"{url}/readyz")
+        assert status == 503
+        assert "127.0.0.1:1" in reason
+        assert _read(f"{url}/other")[0] == 404
+    away.close()
+
+
+def test_a_taken_port_is_said() -> None:
+    def ready() -> None:
+        raise UnavailableError("never")
+
+    first = Endpoint("127.0.0.1", 0, ready).start()
+    port = int(first.url.rpartition(":")[2])
+    with pytest.raises(ConfigurationError, match=f"cannot listen on 127.0.0.1:{port}"):
+        Endpoint("127.0.0.1", port, ready)
+    first.stop()
+
+
+def test_labels_are_bounded() -> None:
+    values = [("a", 1.0), ("b", 5.0), ("c", 2.0), ("d", 3.0)]
+    assert bounded(values, 2) == {"b": 5.0, "d": 3.0, OTHER: 3.0}
+    assert bounded(values, 2, sums=False) == {"b": 5.0, "d": 3.0, OTHER: 2.0}
+    assert bounded(values) == {"b": 5.0, "d": 3.0, "c": 2.0, "a": 1.0}

@@ -1,0 +1,58 @@
+"""The exporter: the whole system's metrics for Prometheus. ``python -m workers.exporter``.
+
+One is enough for any number of agents: it reads what is in the cluster. Nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+
+import click
+
+from omx_tasks import settings
+from omx_tasks.monitoring.endpoint import Endpoint
+from omx_tasks.monitoring.metrics import Section, SystemCollector
+from omx_tasks.monitoring.sections.agents import agents
+from omx_tasks.monitoring.sections.cluster import cluster
+from omx_tasks.monitoring.sections.queues import queues
+from omx_tasks.monitoring.sections.runs import runs
+from omx_tasks.store.in_use import make_store
+
+logger = logging.getLogger("omx.exporter")
+
+SECTIONS: dict[str, Section] = {
+    "queues": queues,
+    "agents": agents,
+    "cluster": cluster,
+    "runs": runs,
+}
+#: Seconds in which the cluster must answer for the exporter to be ready.
+READY = 2.0
+
+
+@click.command()
+@click.option("--loglevel", default="INFO", help="DEBUG, INFO, WARNING or ERROR.")
+def main(loglevel: str) -> None:
+    """Serve /metrics, /healthz and /readyz until SIGTERM or Ctrl-C."""
+    logging.basicConfig(level=loglevel, format="%(asctime)s %(levelname)s %(message)s")
+    given = settings.current()
+    stopping = threading.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, lambda *_: stopping.set())
+    store = make_store()
+    endpoint = Endpoint(
+        given.metrics_host,
+        given.metrics_port,
+        ready=lambda: store.ping(READY),
+        collectors=[SystemCollector(store, SECTIONS)],
+    ).start()
+    logger.info("metrics of %s at %s/metrics", store.address, endpoint.url)
+    stopping.wait()
+    endpoint.stop()
+    store.close()
+
+
+if __name__ == "__main__":
+    main()
