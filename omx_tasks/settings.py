@@ -55,7 +55,19 @@ class Settings(BaseSettings):
     mcp_config: Path | None = Field(
         None, description="The MCP server file; default: .mcp.json, then mcp.json, in this folder"
     )
-    slots: int = Field(32, ge=1, le=10_000, description="Operations that one agent runs at once")
+    template: str | None = Field(
+        None,
+        description="What an agent is (`omx agents templates`); default: all servers, all capabilities",
+    )
+    templates: Path | None = Field(
+        None, description="Folder with templates of your own, one NAME.toml each"
+    )
+    slots: int = Field(
+        32,
+        ge=1,
+        le=10_000,
+        description="Operations that one agent runs at once; given, it goes before a template's own",
+    )
     batch: int = Field(
         0,
         ge=0,

@@ -23,7 +23,8 @@ class Hints:
     ``read_only`` and ``idempotent`` name tools; ``resource`` is a JMESPath expression over a
     call's arguments whose value writes take turns on; ``shared`` is the user's word that all
     agents' processes of this server work on the same state; ``cache`` that what the server says
-    may be kept (``ttlMs`` of protocol 2026-07-28: resources and lists) is kept for so long.
+    may be kept (``ttlMs`` of protocol 2026-07-28: resources and lists) is kept for so long;
+    ``roles`` are those of templates that it fills, besides the one that has its name.
 
     Turns do not depend on ``shared``: processes without that word may still write to one file, so
     all that have the server's name take turns over the whole cluster.
@@ -34,6 +35,7 @@ class Hints:
     resource: str | None = None
     shared: bool = False
     cache: bool = False
+    roles: frozenset[str] = frozenset()
 
     def resource_of(self, arguments: dict[str, Any]) -> str:
         """Return the name of what a call writes to, as its arguments say; empty: all of the server.
@@ -56,17 +58,18 @@ def parse(raw: Any) -> Hints:
     """Check the ``omx`` object strictly; raises ``ValueError`` that says what is wrong."""
     if not isinstance(raw, dict):
         raise ValueError('"omx" must be an object')
-    known = ("read_only", "idempotent", "resource", "shared", "cache")
+    known = ("read_only", "idempotent", "resource", "shared", "cache", "roles")
     for key in raw:
         if key not in known:
             hint = did_you_mean(key, known) or f" Known keys: {', '.join(known)}"
             raise ValueError(f'"omx" has no key {key!r}.{hint}')
     return Hints(
-        _tools(raw, "read_only"),
-        _tools(raw, "idempotent"),
+        _texts(raw, "read_only", "tool names"),
+        _texts(raw, "idempotent", "tool names"),
         _resource(raw),
         _flag(raw, "shared"),
         _flag(raw, "cache"),
+        _texts(raw, "roles", "templates' roles"),
     )
 
 
@@ -77,10 +80,10 @@ def _flag(raw: dict[str, Any], key: str) -> bool:
     return value
 
 
-def _tools(raw: dict[str, Any], key: str) -> frozenset[str]:
+def _texts(raw: dict[str, Any], key: str, what: str) -> frozenset[str]:
     names = raw.get(key, [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f'"omx.{key}" must be a list of tool names')
+        raise ValueError(f'"omx.{key}" must be a list of {what}')
     return frozenset(names)
 
 
