@@ -20,6 +20,7 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 from click.core import ParameterSource
 
 from omx_tasks import settings, tasks
+from omx_tasks.agents import profile
 from omx_tasks.agents.capabilities import Capabilities
 from omx_tasks.agents.host import Host
 from omx_tasks.agents.pool import TaskPool
@@ -85,7 +86,7 @@ def configuration() -> dict[str, Any]:
         "task_default_priority": int(Priority.P2),
         # A worker of the user's choice (`-P`) has Celery's defaults: as many processes as there are processors.
         "worker_pool": "prefork" if _pool_was_asked_for() else OWN_POOL,
-        "worker_concurrency": None if _pool_was_asked_for() else given.slots,
+        "worker_concurrency": None if _pool_was_asked_for() else profile.slots_of(given),
         "worker_prefetch_multiplier": 1,
         "worker_proc_alive_timeout": given.server_start_timeout + 10.0,
     }
@@ -140,7 +141,8 @@ def make_listening(consumer: Any) -> Listening:
         hosts.get(consumer.hostname, consumer.pool.num_processes)
     # Not the host's name: what only listens is in no list of agents.
     name = f"{consumer.hostname} listening"
-    return Listening(make_store(), name, Capabilities(server_file().servers))
+    offered = profile.of_settings(settings.current(), server_file())
+    return Listening(make_store(), name, Capabilities(offered.servers, offered.words))
 
 
 def process_started(sender: str | None = None, **_: Any) -> None:

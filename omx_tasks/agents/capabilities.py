@@ -9,25 +9,25 @@ from omx_tasks.graph.operation import SERVER
 
 
 class Capabilities:
-    """The servers of one agent, and every other word."""
+    """The servers of one agent, and the words of its template."""
 
-    def __init__(self, servers: Iterable[str]) -> None:
+    def __init__(self, servers: Iterable[str], words: Iterable[str] = ()) -> None:
         self._servers = frozenset(SERVER + name for name in servers)
+        self._words = frozenset(words)
         #: Servers whose operations wait.
         self.paused: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
-        return f"<Capabilities {sorted(self._servers)}>"
+        return f"<Capabilities {sorted(self._servers)} and {len(self._words)} words>"
 
     def covers(self, capability_set: str) -> bool:
         """Whether all words of a set are offered."""
-        words = {word for word in words_of(capability_set) if word.startswith(SERVER)}
-        return words <= self._offered
+        return words_of(capability_set) <= self._callable | self._words
 
     def own_sets(self) -> list[str]:
         """Return the sets of one server each, which are served without being asked for."""
-        return sorted(set_name([server]) for server in self._offered)
+        return sorted(set_name([server]) for server in self._callable)
 
     @property
-    def _offered(self) -> frozenset[str]:
+    def _callable(self) -> frozenset[str]:
         return self._servers - {SERVER + name for name in self.paused}

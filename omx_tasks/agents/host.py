@@ -1,8 +1,8 @@
 """What every agent process has: a loop with live sessions, a courier to the cluster, and a runner.
 
-Made after the fork and started before the first message is taken: when `start` returns, each server of the
-file is up, its tools are listed and published in the catalogue, or the reason why it is not is known. One that comes
-(back) later is published then, with what it offers then.
+Made after the fork and started before the first message is taken: when `start` returns, each server that the
+agent's template holds is up, its tools are listed and published in the catalogue, or the reason why it is not is
+known. One that comes (back) later is published then, with what it offers then.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from omx_tasks.agents.capabilities import Capabilities
 from omx_tasks.agents.heartbeat import Heartbeat
 from omx_tasks.agents.liveness import Liveness
 from omx_tasks.agents.outages import Outages
+from omx_tasks.agents.profile import of_settings, roles_of
 from omx_tasks.agents.runner import Advance, Runner
 from omx_tasks.agents.stopwatch import Stopwatch
 from omx_tasks.agents.telling import Publisher, Telling
@@ -64,11 +65,14 @@ class Host:
     ) -> None:
         self.name = name
         self.loop = LoopThread()
-        self.capabilities = Capabilities(servers.servers)
+        self._file, self._profile = servers, of_settings(settings, servers)
+        servers = servers.only(self._profile.servers)
+        self.capabilities = Capabilities(servers.servers, self._profile.words)
         self._store = store
         self._courier = Courier(store, name="runner")
         self._wire = Wire(store, self._courier, batch=settings.batch)
         self._servers = servers
+        self._roles = {name: sorted(fills) for name, fills in roles_of(self._file.servers).items()}
         configs = _cached(servers.servers) if settings.cache else servers.servers
         self._slots = slots
         self._catalogue: dict[str, str] = {}
@@ -114,6 +118,13 @@ class Host:
 
     def start(self) -> None:
         """Open every session, then report as ready."""
+        if self._profile.unfilled:
+            logger.warning(
+                "template %s goes without %s: no server of %s fills that role",
+                self._profile.template,
+                ", ".join(self._profile.unfilled),
+                self._servers.path,
+            )
         self.loop.start()
         self._courier.start()
         self.loop.run(self._wire.open())
@@ -177,6 +188,10 @@ class Host:
             "slots": self._slots,
             "busy": self.runner.busy,
             "done": self.runner.done,
+            "template": self._profile.template,
+            "capabilities": self._profile.said,
+            "unfilled": self._profile.unfilled,
+            "roles": self._roles,
             "servers": sorted(self._catalogue.keys() - self._failed.keys()),
             "failed": dict(self._failed),
             "circuits": _unwell(self._pool.circuits()),

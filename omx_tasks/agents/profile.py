@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from omx_tasks.agents import templates
-from omx_tasks.agents.templates import EVERYTHING, Catalogue, Template
+from omx_tasks.agents.templates import EVERYTHING, Template
 from omx_tasks.errors import ConfigurationError
 from omx_tasks.mcp.config import ServerConfig, ServerFile
 from omx_tasks.priorities import Priority
@@ -38,12 +38,9 @@ def of_settings(settings: Settings, file: ServerFile) -> Profile:
     """Return what an agent with these settings is; raises `ConfigurationError` or `NotFoundError`."""
     catalogue = templates.load(settings.templates)
     if settings.template in (None, EVERYTHING):
-        words = catalogue.words
-        return Profile(
-            EVERYTHING, words, frozenset(file.servers), settings.slots, said=(ALL_WORDS,)
-        )
-    template = catalogue.find(settings.template or "")
-    return fitted(template, file, slots=slots_of(settings, catalogue))
+        held, slots = frozenset(file.servers), settings.slots
+        return Profile(EVERYTHING, catalogue.words, held, slots, said=(ALL_WORDS,))
+    return fitted(catalogue.find(settings.template), file, slots=slots_of(settings))
 
 
 def fitted(template: Template, file: ServerFile, slots: int | None = None) -> Profile:
@@ -66,11 +63,12 @@ def fitted(template: Template, file: ServerFile, slots: int | None = None) -> Pr
     )
 
 
-def slots_of(settings: Settings, catalogue: Catalogue) -> int:
+def slots_of(settings: Settings) -> int:
     """Return the slots that were asked for, else the template's, else the default."""
-    if "slots" in settings.model_fields_set or settings.template in (None, EVERYTHING):
+    if settings.template in (None, EVERYTHING):
         return settings.slots
-    return catalogue.find(settings.template or "").slots
+    template = templates.load(settings.templates).find(settings.template)
+    return settings.slots if "slots" in settings.model_fields_set else template.slots
 
 
 def roles_of(servers: Mapping[str, ServerConfig]) -> dict[str, frozenset[str]]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from omx_tasks.agents.profile import ALL_WORDS
+from omx_tasks.agents.templates import EVERYTHING
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
@@ -24,6 +26,9 @@ class AgentRecord:
     for each shard (``host:port`` of its master), the writes that were accepted without a replica.
 
     ``circuits`` holds those that are not closed, by server: their state, the reason, and the seconds of it so far.
+
+    Of its ``template`` it offers the ``capabilities`` (``*``: all of the catalogue), and goes without the ``unfilled``
+    roles. ``roles`` are those that each server of its file fills, also of servers that its template does not hold.
     """
 
     name: str
@@ -40,6 +45,10 @@ class AgentRecord:
     repaired: int = 0
     alone: dict[str, int] = field(default_factory=dict)
     circuits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    template: str = EVERYTHING
+    capabilities: list[str] = field(default_factory=lambda: [ALL_WORDS])
+    unfilled: list[str] = field(default_factory=list)
+    roles: dict[str, list[str]] = field(default_factory=dict)
 
 
 def agents(store: Store) -> list[AgentRecord]:

@@ -52,6 +52,8 @@ def up(agents: int, slots: int, mcp_config: str | None, detach: bool, as_json: b
     servers = server_file(mcp_config)
     if settings.current().broker_url:
         warn("OMX_BROKER_URL is set: commands use that cluster, not the system started here")
+    if settings.current().template:
+        warn("OMX_TEMPLATE is for single agents: those of a system offer everything")
     if detach:
         from omx_tasks.deploy.detached import start
 

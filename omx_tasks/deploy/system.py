@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from omx_tasks import settings
+from omx_tasks.agents.templates import EVERYTHING
 from omx_tasks.cluster.embedded import EmbeddedCluster
 from omx_tasks.deploy import reaper
 from omx_tasks.deploy.interrupts import held_back, ignored
@@ -131,6 +132,7 @@ class LocalSystem:
             "OMX_RESULT_URL": self.url,
             "OMX_MCP_CONFIG": str(self.servers.path.resolve()),
             "OMX_SLOTS": str(self.slots),
+            "OMX_TEMPLATE": EVERYTHING,
             "OMX_LOG_DIR": str(self.home.logs),
         }
         return {**self.environ, **ours}

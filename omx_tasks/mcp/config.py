@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -106,6 +106,11 @@ class ServerFile:
     path: Path
     servers: dict[str, ServerConfig]
     digest: str
+
+    def only(self, names: Collection[str]) -> ServerFile:
+        """Return the same file with only these of its servers."""
+        kept = {name: server for name, server in self.servers.items() if name in names}
+        return replace(self, servers=kept)
 
 
 def find(explicit: str | Path | None, folder: Path) -> Path:

@@ -90,7 +90,7 @@ def test_operations_run_in_the_pool_that_the_user_asked_for(
     view = fleet.run(
         fleet.call("list", arguments={"value": [1, 2, 3]}),
         fleet.call("each", foreach="${list.structured.value}", arguments={"value": "${item}"}),
-        fleet.call("late", requires=[f"word_{fleet.ledger}"]),
+        fleet.call("late", requires=["documentation_review"]),
         fleet.call("bad", "fail", on_failure="continue"),
         fleet.call(
             "write",

@@ -140,11 +140,14 @@ def test_a_fault_in_one_callback_does_not_cost_the_next(loop: LoopThread) -> Non
         ("documentation_review+server:a", True),
         ("server:c", False),
         ("server:a+server:c", False),
-        ("anything", True),
+        ("server:a+training", False),
+        ("documentation_review+server:a+training", False),
     ],
 )
-def test_an_agent_covers_its_servers_and_every_other_word(wanted: str, covered: bool) -> None:
-    assert Capabilities(["a", "b"]).covers(wanted) is covered
+def test_an_agent_covers_its_servers_and_the_words_of_its_template(
+    wanted: str, covered: bool
+) -> None:
+    assert Capabilities(["a", "b"], ["documentation_review"]).covers(wanted) is covered
 
 
 def test_an_agent_always_serves_each_of_its_servers() -> None:

@@ -44,7 +44,7 @@ def test_an_agent_is_listed_from_its_first_heartbeat_until_it_leaves(
     name = uuid.uuid4().hex
     courier = Courier(store, name="test").start()
     told: list[list[str]] = []
-    capabilities = Capabilities(["good"])
+    capabilities = Capabilities(["good"], [name])
     beating = Heartbeat(
         courier, name, capabilities, lambda: json.dumps(RECORD), {name: json.dumps({"tools": []})}
     )
