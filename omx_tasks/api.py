@@ -20,6 +20,8 @@ from functools import cache
 from typing import Any, Literal, TypeAlias
 
 from omx_tasks import settings
+from omx_tasks.agents import templates
+from omx_tasks.agents.matcher import Matcher, check_words
 from omx_tasks.agents.registry import agents, broken_servers, catalogue
 from omx_tasks.errors import ConfigurationError, OmxError
 from omx_tasks.events.bus import Draft
@@ -28,7 +30,6 @@ from omx_tasks.graph import model
 from omx_tasks.graph.checks import check
 from omx_tasks.graph.collector import at_rest
 from omx_tasks.graph.model import bind_inputs
-from omx_tasks.graph.operation import SERVER
 from omx_tasks.graph.plan import compile_checked
 from omx_tasks.results import durations
 from omx_tasks.runs.cancel import cancel, wait_until_settled
@@ -121,17 +122,25 @@ class Graph(model.Graph):
         *,
         timeout: float | None = None,
         store: Store | None = None,
+        wait_for_agents: bool = False,
     ) -> Run:
         """Check the graph against what the agents offer, store it and start it.
 
         ``inputs`` are the values of the graph's inputs, by name. After ``timeout`` seconds (default: the graph's own)
-        the run is cancelled, wherever its producer is then.
+        the run is cancelled, wherever its producer is then. With ``wait_for_agents`` it is queued also where no agent
+        that is up could take an operation, until one comes that can.
 
         Raises `GraphError` (the graph or an input is wrong), `ConfigurationError` (no agent is up, or none could run an
         operation) or `UnavailableError` (the cluster cannot be reached) where nothing was queued, and
         `UnconfirmedError` where the run may be stored all the same.
         """
-        return submit_graph(store or default_store(), self, inputs or {}, timeout=timeout)
+        return submit_graph(
+            store or default_store(),
+            self,
+            inputs or {},
+            timeout=timeout,
+            wait_for_agents=wait_for_agents,
+        )
 
 
 @at_rest()
@@ -142,10 +151,11 @@ def submit_graph(
     *,
     source: str = "",
     timeout: float | None = None,
+    wait_for_agents: bool = False,
 ) -> Run:
     """Check a graph against the agents of a cluster, and submit it."""
     bound = bind_inputs(graph, inputs, source)
-    check_against_agents(store, graph, source=source)
+    check_against_agents(store, graph, source=source, wait_for_agents=wait_for_agents)
     plan = compile_checked(graph, durations.read(store, graph))
     given = settings.current()
     run_id = submit(
@@ -164,17 +174,27 @@ def _tell(store: Store, draft: Draft) -> None:
         logger.warning("the event %s of %s was not published: %s", draft.type, draft.key, error)
 
 
-def check_against_agents(store: Store, graph: model.Graph, *, source: str = "") -> None:
-    """Raise `GraphError` or `ConfigurationError` where no agent could run the graph as it is."""
+def check_against_agents(
+    store: Store, graph: model.Graph, *, source: str = "", wait_for_agents: bool = False
+) -> None:
+    """Raise `GraphError` or `ConfigurationError` where no agent could run the graph as it is.
+
+    With ``wait_for_agents`` what is only not up now is let pass.
+    """
     records = agents(store)
+    matcher = Matcher(templates.load(settings.current().templates), records)
     if not records:
         check(graph, source=source)
+        check_words(graph, matcher.words, source)
+        if wait_for_agents:
+            return
         raise ConfigurationError(
             f"no agent is up on {store.address}: start one with `celery -A omx_tasks worker`"
         )
     offered = catalogue(store)
     broken = broken_servers(records)
-    servers = {server for record in records for server in record.servers} | broken.keys()
+    servers = {server for record in records for server in record.servers}
+    servers |= broken.keys() | matcher.roles.keys()
     check(graph, servers=servers, catalogue=offered, source=source)
     where = f"{source}: " if source else ""
     for operation in graph.operations:
@@ -182,19 +202,7 @@ def check_against_agents(store: Store, graph: model.Graph, *, source: str = "") 
             raise ConfigurationError(
                 f"{where}operation {operation.id!r}: {broken[operation.server]}"
             )
-    _check_together(graph, [frozenset(record.servers) for record in records], where)
-
-
-def _check_together(graph: model.Graph, agents: list[frozenset[str]], where: str) -> None:
-    """Refuse an operation that requires servers of which no agent has all: it would wait for ever."""
-    examples = {operation.capabilities: operation for operation in graph.operations}
-    for words, operation in examples.items():
-        servers = {word.removeprefix(SERVER) for word in words if word.startswith(SERVER)}
-        if not any(servers <= agent for agent in agents):
-            raise ConfigurationError(
-                f"{where}operation {operation.id!r}: no agent that is up has all of the servers "
-                f"{', '.join(sorted(servers))}; start one whose server file has them"
-            )
+    matcher.check(graph, source, wait=wait_for_agents)
 
 
 @cache

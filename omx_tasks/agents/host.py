@@ -190,6 +190,7 @@ class Host:
             "done": self.runner.done,
             "template": self._profile.template,
             "capabilities": self._profile.said,
+            "priorities": [priority.name for priority in self._profile.priorities],
             "unfilled": self._profile.unfilled,
             "roles": self._roles,
             "servers": sorted(self._catalogue.keys() - self._failed.keys()),

@@ -10,6 +10,7 @@ from typing import Any
 
 from omx_tasks.agents.profile import ALL_WORDS
 from omx_tasks.agents.templates import EVERYTHING
+from omx_tasks.priorities import Priority
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
@@ -27,8 +28,9 @@ class AgentRecord:
 
     ``circuits`` holds those that are not closed, by server: their state, the reason, and the seconds of it so far.
 
-    Of its ``template`` it offers the ``capabilities`` (``*``: all of the catalogue), and goes without the ``unfilled``
-    roles. ``roles`` are those that each server of its file fills, also of servers that its template does not hold.
+    Of its ``template`` it offers the ``capabilities`` (``*``: all of the catalogue) at its ``priorities``, and goes
+    without the ``unfilled`` roles. ``roles`` are those that each server of its file fills, also of servers that its
+    template does not hold.
     """
 
     name: str
@@ -47,6 +49,7 @@ class AgentRecord:
     circuits: dict[str, dict[str, Any]] = field(default_factory=dict)
     template: str = EVERYTHING
     capabilities: list[str] = field(default_factory=lambda: [ALL_WORDS])
+    priorities: list[str] = field(default_factory=lambda: [*Priority.__members__])
     unfilled: list[str] = field(default_factory=list)
     roles: dict[str, list[str]] = field(default_factory=dict)
 

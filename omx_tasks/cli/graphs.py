@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
+from omx_tasks.agents.matcher import check_words
 from omx_tasks.agents.registry import catalogue
 from omx_tasks.api import check_against_agents
 from omx_tasks.cli.output import config_option, json_option, mark, print_json, results
-from omx_tasks.cli.target import existing_store, known_url, server_file
+from omx_tasks.cli.target import existing_store, known_url, known_words, server_file
 from omx_tasks.errors import UnavailableError
 from omx_tasks.graph import canvas, draw
 from omx_tasks.graph.checks import check as check_graph
@@ -51,6 +52,7 @@ def _check_against_servers(model: Graph, mcp_config: str | None, source: str) ->
     from omx_tasks.cli.direct import probe_all
 
     check_graph(model, source=source)
+    check_words(model, known_words(), source)
     configs = server_file(mcp_config).servers
     check_graph(model, servers=configs, source=source)
     named = {operation.server for operation in model.operations}
@@ -117,6 +119,7 @@ def _checked_durations(graph: Graph, source: str) -> Durations:
     """Check a graph, with what a system that is up knows; return what was measured there."""
     if known_url() is None:
         check_graph(graph, source=source)
+        check_words(graph, known_words(), source)
         return Durations()
     store = existing_store()
     check_against_agents(store, graph, source=source)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 
+from omx_tasks.agents.matcher import check_words
 from omx_tasks.api import Run, submit_graph
 from omx_tasks.cli.following import followed
 from omx_tasks.cli.output import complain, config_option, print_json, results, say
@@ -19,7 +22,7 @@ from omx_tasks.cli.report import (
     report_option,
     write_report,
 )
-from omx_tasks.cli.target import known_url, server_file, store_for_run, warn_of_broken
+from omx_tasks.cli.target import known_url, known_words, server_file, store_for_run, warn_of_broken
 from omx_tasks.deploy.interrupts import held_back
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.graph.checks import check as check_graph
@@ -53,6 +56,12 @@ def pairs(given: tuple[str, ...]) -> dict[str, str]:
     metavar="SECONDS",
     help="Cancel the run after so long, wherever this command is then.",
 )
+@click.option(
+    "--wait-for-agents",
+    "wait",
+    is_flag=True,
+    help="Queue it also where no agent that is up could take an operation.",
+)
 @report_option
 @config_option
 def run(
@@ -61,6 +70,7 @@ def run(
     as_json: bool,
     detach: bool,
     timeout: float | None,
+    wait: bool,
     report: Path | None,
     mcp_config: str | None,
 ) -> None:
@@ -78,12 +88,13 @@ def run(
     stays = known_url() is not None
     if detach and not stays:
         raise ConfigurationError("--detach needs a system that stays up: `omx up --detach` first")
+    submit = partial(_submitted, plan, given, source=graph, timeout=timeout, wait=wait)
     with store_for_run(mcp_config) as store:
         if detach:
-            submitted = _submitted(store, plan, given, graph, timeout)
+            submitted = submit(store)
             print_json({"run": submitted.id}) if as_json else click.echo(submitted.id)
             return
-        submitted, interrupted = _begun(store, plan, given, graph, timeout)
+        submitted, interrupted = _begun(partial(submit, store))
         view = followed(submitted, calls_of(plan), may_leave=stays, interrupted=interrupted)
         if view is None:
             return
@@ -96,26 +107,34 @@ def _checked(model: Graph, given: dict[str, str], source: str, mcp_config: str |
     """Find what is wrong before anything is started."""
     known = None if known_url() else server_file(mcp_config).servers
     check_graph(model, servers=known, source=source)
+    if known is not None:
+        check_words(model, known_words(), source)
     bind_inputs(model, given, source)
     return compile_checked(model)
 
 
 def _submitted(
-    store: Store, plan: Plan, given: dict[str, str], source: str, timeout: float | None
+    plan: Plan,
+    given: dict[str, str],
+    store: Store,
+    *,
+    source: str,
+    timeout: float | None,
+    wait: bool,
 ) -> Run:
-    submitted = submit_graph(store, plan.graph, given, source=source, timeout=timeout)
+    submitted = submit_graph(
+        store, plan.graph, given, source=source, timeout=timeout, wait_for_agents=wait
+    )
     warn_of_broken(store, frozenset(plan.servers))
     return submitted
 
 
-def _begun(
-    store: Store, plan: Plan, given: dict[str, str], source: str, timeout: float | None
-) -> tuple[Run, KeyboardInterrupt | None]:
+def _begun(submit: Callable[[], Run]) -> tuple[Run, KeyboardInterrupt | None]:
     """Submit the run; return also the interrupt that came meanwhile."""
     submitted: Run | None = None
     try:
         with held_back():
-            submitted = _submitted(store, plan, given, source, timeout)
+            submitted = submit()
             say(f"run {submitted.id}")
     except KeyboardInterrupt as interrupt:
         if submitted is None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from omx_tasks import settings
+from omx_tasks.agents import templates
 from omx_tasks.agents.registry import agents, broken_servers
 from omx_tasks.cli.output import brief, say, warn
 from omx_tasks.errors import ConfigurationError
@@ -23,6 +24,11 @@ REACH = 3.0
 def server_file(given: str | None) -> ServerFile:
     """Read the server file that was named, configured, or is in this folder."""
     return config.load(config.find(given or settings.current().mcp_config, Path.cwd()))
+
+
+def known_words() -> frozenset[str]:
+    """Return every capability word that a template has, shipped or the user's own."""
+    return templates.load(settings.current().templates).words
 
 
 def running_system() -> System | None:

@@ -72,9 +72,17 @@ class Fleet:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def start(
-        self, slots: int = 32, *, lease: float = 30.0, options: Sequence[str] | None = None
+        self,
+        slots: int = 32,
+        *,
+        lease: float = 30.0,
+        options: Sequence[str] | None = None,
+        template: str = "",
     ) -> Agent:
-        """Start an agent and wait until it is warm; with ``options`` it is a ``celery worker`` with them."""
+        """Start an agent and wait until it is warm; with ``options`` it is a ``celery worker`` with them.
+
+        One of a ``template`` has the slots that this says.
+        """
         name = f"agent{next(self._numbers)}@{self.ledger}"
         command = [sys.executable, "-m", "workers.agent", "--name", name]
         if options is not None:
@@ -91,6 +99,9 @@ class Fleet:
             ]
         log = self.folder / f"{name}.log"
         environ = {**os.environ, **self.environ(slots, lease)}
+        if template:
+            environ["OMX_TEMPLATE"] = template
+            del environ["OMX_SLOTS"]
         with log.open("wb") as out:
             process = subprocess.Popen(command, env=environ, stdout=out, stderr=subprocess.STDOUT)
         agent = Agent(name, process, log)
