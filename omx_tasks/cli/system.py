@@ -21,6 +21,7 @@ from omx_tasks.cli.output import (
     warn,
 )
 from omx_tasks.cli.target import existing_store, server_file, warn_of_broken
+from omx_tasks.cli.templates import templates
 from omx_tasks.deploy.interrupts import wait_for_one
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.home import Home, System
@@ -117,32 +118,40 @@ def down(as_json: bool) -> None:
     say(f"stopped the system in {home.folder}")
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @json_option
-def agents(as_json: bool) -> None:
+@click.pass_context
+def agents(context: click.Context, as_json: bool) -> None:
     """List the agents that are up.
 
     ``silence`` is for how long the queue that has waited longest has not answered: more than half a minute means
     that the agent does not consume. With --json also how many writes were accepted without a replica (``alone``).
     """
+    if context.invoked_subcommand is not None:
+        return
     found = read_agents(existing_store())
     if as_json:
         print_json([asdict(agent) for agent in found])
     elif not found:
         say("no agent is up")
     else:
-        titles = ("agent", "host", "pid", "busy", "slots", "done", "silence", "servers")
+        titles = ("agent", "template", "host", "pid", "busy", "slots", "done", "silence", "servers")
         print_table(titles, [_row(agent) for agent in found])
+
+
+agents.add_command(templates)
 
 
 def _row(agent: AgentRecord) -> tuple[str | Text, ...]:
     numbers = (str(agent.pid), str(agent.busy), str(agent.slots), str(agent.done))
     servers = Text(" ".join(agent.servers))
+    for role in agent.unfilled:
+        servers.append(f" {role} (no server)", style="yellow")
     for name in agent.failed:
         servers.append(f" {name} (broken)", style="red")
     for name, circuit in agent.circuits.items():
         servers.append(f" {name} (circuit {circuit['state']})", style="red")
-    return agent.name, agent.host, *numbers, _silence(agent), servers
+    return agent.name, agent.template, agent.host, *numbers, _silence(agent), servers
 
 
 def _silence(agent: AgentRecord) -> str:
