@@ -1,5 +1,7 @@
 """Every setting, in one typed place: ``OMX_…`` environment variables, read when `load` is called.
 
+Each can also stand in a file, which ``OMX_…_FILE`` names: a secret that a container mounts is in no environment then.
+
 A variable that begins with ``OMX_`` and is no setting is refused, with the name that was probably meant:
 a misspelt setting that is silently ignored costs an afternoon.
 """
@@ -11,6 +13,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -18,7 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from omx_tasks.durability import Durability, Promise, WithoutReplica
 from omx_tasks.errors import ConfigurationError, did_you_mean
 
-PREFIX = "OMX_"
+PREFIX, FILE = "OMX_", "_FILE"
 #: Variables with the prefix that are no settings: the values of a server file's ``${input:ID}``, and the mark
 #: by which a server process names its agent.
 INPUTS, MARK = "OMX_INPUT_", "OMX_AGENT"
@@ -48,6 +51,9 @@ class Settings(BaseSettings):
 
     broker_url: str | None = Field(
         None, description="The cluster: rediscluster://[user:password@]host:port[,host:port…]"
+    )
+    broker_password: SecretStr | None = Field(
+        None, description="The cluster's password, where OMX_BROKER_URL does not hold it"
     )
     result_url: str | None = Field(
         None, description="Where results go; default: the broker's cluster"
@@ -204,13 +210,15 @@ class Settings(BaseSettings):
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from ``environ`` (default: the process's), or raise `ConfigurationError`."""
-    given = os.environ if environ is None else environ
+    given = _with_files(os.environ if environ is None else environ)
     _refuse_unknown(given)
     values = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in given.items()
         if name.startswith(PREFIX) and not _is_foreign(name)
     }
+    if (url := values.get("broker_url")) and (password := values.get("broker_password")):
+        values["broker_url"] = _with_password(url, password)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -223,12 +231,43 @@ def current() -> Settings:
     return load()
 
 
+def _names() -> set[str]:
+    return {PREFIX + name.upper() for name in Settings.model_fields}
+
+
+def _with_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """Put what the files hold that ``OMX_…_FILE`` names in the place of their names."""
+    values = dict(environ)
+    for name in _names() & {key.removesuffix(FILE) for key in environ if key.endswith(FILE)}:
+        file = values.pop(name + FILE)
+        if name in values:
+            raise ConfigurationError(f"{name} and {name}{FILE} are both set: leave one out.")
+        try:
+            values[name] = Path(file).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{name}{FILE}={file!r} cannot be read: {error}.") from error
+    return values
+
+
+def _with_password(url: str, password: str) -> str:
+    """Return the address with the password in it; what is wrong with it is said where it is parsed."""
+    scheme, separator, rest = url.partition("://")
+    place, mark, options = rest.partition("?")
+    credentials, _, hosts = place.rpartition("@")
+    user, _, secret = credentials.partition(":")
+    if secret:
+        raise ConfigurationError(
+            "OMX_BROKER_URL holds a password, and OMX_BROKER_PASSWORD is another: leave one out."
+        )
+    return f"{scheme}{separator}{user}:{quote(password, safe='')}@{hosts}{mark}{options}"
+
+
 def _is_foreign(name: str) -> bool:
     return name == MARK or name.startswith(INPUTS)
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = _names()
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known and not _is_foreign(name):
             meant = did_you_mean(name, known) or f" There are: {', '.join(sorted(known))}."

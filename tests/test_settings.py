@@ -44,6 +44,29 @@ def test_a_variable_that_is_near_to_none_is_answered_with_all():
         settings.load({"OMX_QQ": "x"})
 
 
+def test_every_setting_can_stand_in_a_file(tmp_path):
+    (tmp_path / "slots").write_text("8\n")
+    assert settings.load({"OMX_SLOTS_FILE": str(tmp_path / "slots")}).slots == 8
+    with pytest.raises(ConfigurationError, match="OMX_SLOTS_FILE='/nowhere' cannot be read"):
+        settings.load({"OMX_SLOTS_FILE": "/nowhere"})
+    with pytest.raises(ConfigurationError, match="OMX_SLOTS and OMX_SLOTS_FILE are both set"):
+        settings.load({"OMX_SLOTS_FILE": "/nowhere", "OMX_SLOTS": "8"})
+    with pytest.raises(ConfigurationError, match="OMX_SLOT_FILE is no setting"):
+        settings.load({"OMX_SLOT_FILE": "/nowhere"})
+
+
+def test_a_password_of_its_own_becomes_part_of_the_address(tmp_path):
+    (tmp_path / "password").write_text("s3c/ret@\n")
+    secret = {"OMX_BROKER_PASSWORD_FILE": str(tmp_path / "password")}
+    given = settings.load({"OMX_BROKER_URL": "rediscluster://a:1,b:2?x=1", **secret})
+    assert given.broker_url == "rediscluster://:s3c%2Fret%40@a:1,b:2?x=1"
+    given = settings.load({"OMX_BROKER_URL": "rediscluster://ann@a", **secret})
+    assert given.broker_url == "rediscluster://ann:s3c%2Fret%40@a"
+    with pytest.raises(ConfigurationError, match="leave one out") as refused:
+        settings.load({"OMX_BROKER_URL": "rediscluster://:other@a", **secret})
+    assert "other@" not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["OMX_INPUT_token", "OMX_AGENT", "HOME"])
 def test_variables_that_are_no_settings_are_left_alone(name):
     assert settings.load({name: "x"}) == settings.load({})
