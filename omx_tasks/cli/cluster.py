@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import click
@@ -11,11 +12,16 @@ from rich.text import Text
 from omx_tasks import settings
 from omx_tasks.cli.output import json_option, print_json, print_table, results, say
 from omx_tasks.cluster.embedded import EmbeddedCluster
+from omx_tasks.cluster.foreground import become_node
+from omx_tasks.cluster.gathering import gather
 from omx_tasks.cluster.healing import heal as heal_cluster
+from omx_tasks.cluster.peer import Peer
 from omx_tasks.cluster.record import read_record
 from omx_tasks.cluster.status import ClusterStatus, NodeStatus
 from omx_tasks.deploy.interrupts import wait_for_one
+from omx_tasks.errors import ConfigurationError
 from omx_tasks.home import Home
+from omx_tasks.store.address import Address
 from omx_tasks.store.shards import Shards
 
 _COLORS = {"ok": "green", "degraded": "yellow", "down": "red"}
@@ -88,6 +94,48 @@ def down(directory: Path | None, delete: bool, as_json: bool) -> None:
         click.echo(
             f"Stopped the cluster in {embedded.directory}{' and removed it' if delete else ''}."
         )
+
+
+@cluster.command()
+@click.option("--port", type=click.IntRange(1024, 55_535), required=True, help="Its port.")
+@click.option("--host", required=True, help="Name by which the other nodes and clients reach it.")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of its data.",
+)
+def node(port: int, host: str, directory: Path) -> None:
+    """Be one node of a cluster on several machines, in the foreground."""
+    given = settings.current()
+    if given.broker_password is None:
+        raise ConfigurationError(
+            "a node that others reach needs a password: name a file that holds it in "
+            "OMX_BROKER_PASSWORD_FILE"
+        )
+    password = given.broker_password.get_secret_value()
+    become_node(directory, host, port, password, given.redis_server)
+
+
+@cluster.command()
+@click.option("--replicas", default=1, show_default=True, help="Replicas a master.")
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds that it may take.")
+@json_option
+def form(replicas: int, timeout: float, as_json: bool) -> None:
+    """Make one cluster of the nodes in OMX_BROKER_URL, or bring it back in order.
+
+    Do it again at any time: also for a node that came back empty, or with another address.
+    """
+    address = Address.parse(settings.current().broker_url or "")
+    if address.tls:
+        raise ConfigurationError("`omx cluster form` knows no TLS: use the server's own tools")
+    peers = [Peer(*seed, address.username, address.password) for seed in address.seeds]
+    done = gather(peers, replicas, time.monotonic() + timeout)
+    if as_json:
+        print_json({"done": done})
+    else:
+        click.echo("\n".join(done) or "Every node is in its place: nothing to do.")
 
 
 @cluster.command()

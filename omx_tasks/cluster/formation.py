@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 import redis
 
-from omx_tasks.cluster.node import POLL_SECONDS, Node
-from omx_tasks.cluster.ports import HOST
+from omx_tasks.cluster.peer import POLL_SECONDS, Peer
 from omx_tasks.cluster.readiness import SLOTS
 from omx_tasks.errors import ClusterError
 
@@ -28,18 +27,18 @@ _MEANWHILE_MS = 400
 class Shard:
     """A master, its replicas and the slots they are to serve, both ends included."""
 
-    master: Node
-    replicas: tuple[Node, ...]
+    master: Peer
+    replicas: tuple[Peer, ...]
     first_slot: int
     last_slot: int
 
     @property
-    def founder(self) -> Node:
+    def founder(self) -> Peer:
         """The node that holds the slots at first."""
         return self.replicas[0] if self.replicas else self.master
 
 
-def form_cluster(nodes: Sequence[Node], masters: int, deadline: float) -> None:
+def form_cluster(nodes: Sequence[Peer], masters: int, deadline: float) -> None:
     """Join empty nodes, masters first, to a cluster with equal shares of the slots.
 
     The cluster is ready a moment later; it is for the caller to ``set_node_timeout`` then. Raises
@@ -48,7 +47,7 @@ def form_cluster(nodes: Sequence[Node], masters: int, deadline: float) -> None:
     """
     set_node_timeout(nodes, _MEANWHILE_MS)
     shards = plan_shards(nodes, masters)
-    ids = {node.port: str(node.call("CLUSTER", "MYID")) for node in nodes}
+    ids = {node: str(node.call("CLUSTER", "MYID")) for node in nodes}
     for epoch, node in enumerate(nodes, start=1):
         node.call("CLUSTER", "SET-CONFIG-EPOCH", epoch)
     for shard in shards:
@@ -57,22 +56,22 @@ def form_cluster(nodes: Sequence[Node], masters: int, deadline: float) -> None:
     _each(nodes, lambda node: _knows(node, len(nodes)), "does not know the others", deadline)
     for shard in shards:
         _follow(shard, ids)
-    promoted = {shard.master.port: shard for shard in shards if shard.replicas}
+    promoted = {shard.master: shard for shard in shards if shard.replicas}
     _each(
-        [shard.master for shard in promoted.values()],
-        lambda node: _take_over(node, ids[promoted[node.port].founder.port]),
+        list(promoted),
+        lambda node: _take_over(node, ids[promoted[node].founder]),
         "cannot take the slots over",
         deadline,
     )
 
 
-def set_node_timeout(nodes: Sequence[Node], milliseconds: int) -> None:
+def set_node_timeout(nodes: Sequence[Peer], milliseconds: int) -> None:
     """Set after how much silence a node counts as failed. Raises ClusterError."""
     for node in nodes:
         node.call("CONFIG", "SET", "cluster-node-timeout", milliseconds)
 
 
-def wait_until_durable(nodes: Sequence[Node], deadline: float) -> None:
+def wait_until_durable(nodes: Sequence[Peer], deadline: float) -> None:
     """Wait until every node has its append-only file: it makes a new one when it begins to follow.
 
     Before that, a master acknowledges writes that would not survive a crash.
@@ -80,7 +79,7 @@ def wait_until_durable(nodes: Sequence[Node], deadline: float) -> None:
     _each(nodes, lambda node: not node.look().rewriting, "has no append-only file", deadline)
 
 
-def plan_shards(nodes: Sequence[Node], masters: int) -> list[Shard]:
+def plan_shards(nodes: Sequence[Peer], masters: int) -> list[Shard]:
     """Share nodes and slots out: the first nodes are masters, the others follow them in turn."""
     ends = [SLOTS * number // masters for number in range(masters + 1)]
     return [
@@ -94,27 +93,27 @@ def plan_shards(nodes: Sequence[Node], masters: int) -> list[Shard]:
     ]
 
 
-def _introduce(nodes: Sequence[Node]) -> None:
+def _introduce(nodes: Sequence[Peer]) -> None:
     """Tell every node of every later one: gossip alone would take a second more."""
     for number, node in enumerate(nodes):
         for other in nodes[number + 1 :]:
-            node.call("CLUSTER", "MEET", HOST, other.port)
+            node.call("CLUSTER", "MEET", other.ip(), other.port)
 
 
-def _follow(shard: Shard, ids: dict[int, str]) -> None:
+def _follow(shard: Shard, ids: dict[Peer, str]) -> None:
     """Make all other nodes of the shard replicas of its founder."""
     for node in (shard.master, *shard.replicas):
         if node is not shard.founder:
-            node.call("CLUSTER", "REPLICATE", ids[shard.founder.port])
+            node.call("CLUSTER", "REPLICATE", ids[shard.founder])
 
 
-def _knows(node: Node, count: int) -> bool:
+def _knows(node: Peer, count: int) -> bool:
     """Say whether the node has been introduced to all the others."""
     members = node.look().members
     return len(members) == count and all(member.well for member in members)
 
 
-def _take_over(node: Node, founder_id: str) -> bool:
+def _take_over(node: Peer, founder_id: str) -> bool:
     """Promote the node if it is ready for it: in service, and aware of what its founder serves."""
     view = node.look()
     founder = view.member(founder_id)
@@ -125,7 +124,7 @@ def _take_over(node: Node, founder_id: str) -> bool:
 
 
 def _each(
-    nodes: Sequence[Node], step: Callable[[Node], bool], trouble: str, deadline: float
+    nodes: Sequence[Peer], step: Callable[[Peer], bool], trouble: str, deadline: float
 ) -> None:
     """Try a step on all nodes until each has done it; ``trouble`` says what it is not to have."""
     left = list(nodes)
@@ -135,7 +134,7 @@ def _each(
         time.sleep(POLL_SECONDS)
 
 
-def _attempt(node: Node, step: Callable[[Node], bool]) -> bool:
+def _attempt(node: Peer, step: Callable[[Peer], bool]) -> bool:
     try:
         return step(node)
     except redis.RedisError as error:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from omx_tasks.cluster.node import POLL_SECONDS
+from omx_tasks.cluster.peer import POLL_SECONDS
 from omx_tasks.cluster.record import LOCK_NAME, folder_error
 from omx_tasks.errors import ClusterError
 

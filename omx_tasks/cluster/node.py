@@ -1,4 +1,4 @@
-"""One node: its folder, its process, and the one connection to it."""
+"""One node on this machine: its folder, its process, and the one connection to it."""
 
 from __future__ import annotations
 
@@ -7,49 +7,34 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from omx_tasks.cluster.launch import Launched, launch
 from omx_tasks.cluster.node_config import node_config
+from omx_tasks.cluster.peer import POLL_SECONDS, Peer
 from omx_tasks.cluster.ports import HOST
-from omx_tasks.cluster.view import View, ask, look
 from omx_tasks.errors import ClusterError
 
-POLL_SECONDS = 0.02
 STOP_SECONDS = 10.0
 DYING_SECONDS = 1.0  # how long a killed process may have its ports and its files
 
-_CONNECT_SECONDS = 0.5
-_ANSWER_SECONDS = 2.0
 _ASK_AGAIN_SECONDS = 0.1
 _KILL_SECONDS = 5.0
 _TAIL_LINES = 8
 
 
-class Node:
+class Node(Peer):
     """A node of the cluster, whether it runs or not. Everything of it lies in ``folder``."""
 
     def __init__(self, folder: Path, port: int) -> None:
+        super().__init__(HOST, port)
         self.folder = folder
-        self.port = port
         self.config_file = folder / "node.conf"
         self.log_file = folder / "node.log"
         self.pid_file = folder / "node.pid"
         self._launched: Launched | None = None
-        self._client = redis.Redis(
-            host=HOST,
-            port=port,
-            protocol=2,
-            decode_responses=True,
-            socket_connect_timeout=_CONNECT_SECONDS,
-            socket_timeout=_ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
 
     def __repr__(self) -> str:
         pid = self.pid()
@@ -88,18 +73,6 @@ class Node:
                 self.wait_until_it_answers(time.monotonic() + DYING_SECONDS)
         return self.pid() is None
 
-    def look(self) -> View:
-        """Return what the node says. Raises redis.RedisError where it does not answer."""
-        return look(self._client)
-
-    def call(self, *words: str | int) -> Any:
-        """Send one command. Raises ClusterError where the node refuses it or does not answer."""
-        try:
-            return ask(self._client, *words)
-        except redis.RedisError as error:
-            command = " ".join(str(word) for word in words)
-            raise ClusterError(f"node {HOST}:{self.port} refused {command}: {error}") from error
-
     def wait_until_it_answers(self, deadline: float) -> None:
         """Wait for the first answer; raise ClusterError where the process ends or time is up."""
         while True:
@@ -119,10 +92,6 @@ class Node:
     def stop(self, timeout: float = STOP_SECONDS) -> None:
         """End the process: SIGTERM, and SIGKILL after ``timeout`` seconds."""
         stop_all([self], timeout)
-
-    def close(self) -> None:
-        """Close the connection; the node runs on."""
-        self._client.close()
 
     def explain(self, trouble: str) -> str:
         """Return a message about this node's trouble with the last lines of its log."""

@@ -1,4 +1,4 @@
-"""The configuration file of one node, as text."""
+"""The configuration of one node, as text: of one that only this machine reaches, or of one that others reach, too."""
 
 from __future__ import annotations
 
@@ -6,14 +6,8 @@ from pathlib import Path
 
 from omx_tasks.cluster.ports import HOST
 
-_TEMPLATE = """\
-# Written anew at each start; changes made here are lost.
-bind {host}
-protected-mode yes
-port {port}
+_DATA = """\
 dir {folder}
-pidfile {pid_file}
-logfile {log_file}
 set-proc-title no
 
 appendonly yes
@@ -25,13 +19,33 @@ shutdown-timeout 5
 
 cluster-enabled yes
 cluster-config-file nodes.conf
-cluster-announce-ip {host}
 cluster-node-timeout {node_timeout_ms}
 cluster-require-full-coverage no
 cluster-allow-pubsubshard-when-down yes
 repl-diskless-sync-delay 0
 repl-diskless-load on-empty-db
 repl-backlog-size 4mb
+"""
+
+_HERE = """\
+# Written anew at each start; changes made here are lost.
+bind {host}
+protected-mode yes
+port {port}
+pidfile {pid_file}
+logfile {log_file}
+cluster-announce-ip {host}
+"""
+
+# Whoever looks whether a node is well needs no secret for it, and can do nothing else.
+_EVERYWHERE = """\
+bind * -::*
+port {port}
+cluster-announce-hostname {host}
+cluster-preferred-endpoint-type hostname
+requirepass {password}
+masterauth {password}
+user health on nopass resetkeys resetchannels -@all +ping +cluster|info
 """
 
 
@@ -43,17 +57,21 @@ def node_config(
     The process title stays off: the command line, which names the configuration file, is how a
     node's process is told from another that got its process id later.
     """
-    return _TEMPLATE.format(
-        host=HOST,
-        port=port,
-        folder=_quoted(folder),
-        pid_file=_quoted(pid_file),
-        log_file=_quoted(log_file),
-        node_timeout_ms=node_timeout_ms,
+    here = _HERE.format(
+        host=HOST, port=port, pid_file=_quoted(str(pid_file)), log_file=_quoted(str(log_file))
     )
+    return here + _DATA.format(folder=_quoted(str(folder)), node_timeout_ms=node_timeout_ms)
 
 
-def _quoted(path: Path) -> str:
-    """Return a path as the servers' configuration reader takes it, whatever is in it."""
-    text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def reachable_config(
+    folder: Path, host: str, port: int, password: str, node_timeout_ms: int
+) -> str:
+    """Return the configuration of a node with its data in ``folder``, which others reach as ``host``."""
+    everywhere = _EVERYWHERE.format(host=_quoted(host), port=port, password=_quoted(password))
+    return everywhere + _DATA.format(folder=_quoted(str(folder)), node_timeout_ms=node_timeout_ms)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as the servers' configuration reader takes it, whatever is in it."""
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{text}"'

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import redis
 
-from omx_tasks.cluster.node import POLL_SECONDS, Node
+from omx_tasks.cluster.node import Node
+from omx_tasks.cluster.peer import POLL_SECONDS, Peer
 from omx_tasks.cluster.view import View
 from omx_tasks.errors import ClusterError
 
@@ -20,19 +22,21 @@ SLOTS = 16_384
 
 Views = Mapping[int, View | None]  # by port; None: no answer
 
+_K = TypeVar("_K", bound=Hashable)
+
 
 def look_at_all(nodes: Sequence[Node]) -> dict[int, View | None]:
     """Ask all nodes for their views, by port; None for those that do not run or do not answer."""
-    return {node.port: _look(node) for node in nodes}
+    return {node.port: try_to_look(node) for node in nodes}
 
 
-def unready(views: Views, masters: int) -> dict[int, str]:
-    """Return what keeps the cluster from being ready, by the port of the node at fault.
+def unready(views: Mapping[_K, View | None], masters: int) -> dict[_K, str]:
+    """Return what keeps the cluster from being ready, by the node at fault as ``views`` names it.
 
     Empty when it is ready. ``masters`` is how many masters with slots there have to be.
     """
-    silent = {port: "does not answer" for port, view in views.items() if view is None}
-    return silent or _unsettled({port: view for port, view in views.items() if view}, masters)
+    silent = {node: "does not answer" for node, view in views.items() if view is None}
+    return silent or _unsettled({node: view for node, view in views.items() if view}, masters)
 
 
 def wait_until_ready(nodes: Sequence[Node], masters: int, deadline: float) -> None:
@@ -52,21 +56,22 @@ def wait_until_ready(nodes: Sequence[Node], masters: int, deadline: float) -> No
         time.sleep(POLL_SECONDS)
 
 
-def _look(node: Node) -> View | None:
+def try_to_look(node: Peer) -> View | None:
+    """Return what a node says, None where it does not answer."""
     try:
         return node.look()
     except redis.RedisError:
         return None
 
 
-def _unsettled(views: Mapping[int, View], masters: int) -> dict[int, str]:
+def _unsettled(views: Mapping[_K, View], masters: int) -> dict[_K, str]:
     """Return what is missing where every node answers."""
     common = Counter(view.table() for view in views.values()).most_common(1)[0][0]
-    trouble = {port: _trouble(view, masters, len(views)) for port, view in views.items()}
-    for port, view in views.items():
+    trouble = {node: _trouble(view, masters, len(views)) for node, view in views.items()}
+    for node, view in views.items():
         if view.table() != common:
-            trouble[port] = trouble[port] or "does not agree with the others yet"
-    return {port: words for port, words in trouble.items() if words}
+            trouble[node] = trouble[node] or "does not agree with the others yet"
+    return {node: words for node, words in trouble.items() if words}
 
 
 def _trouble(view: View, masters: int, nodes: int) -> str:

@@ -16,7 +16,8 @@ class Member:
     """One node as a node of the cluster sees it: a line of ``CLUSTER NODES``.
 
     ``master`` is the id of the master that a replica follows. ``ranges`` are the slots it serves,
-    both ends included. ``well`` is false while it is suspected, failed or not yet introduced.
+    both ends included. ``well`` is false while it is suspected, failed or not yet introduced;
+    ``met`` is false in the last case, in which its id is not its own yet.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Member:
     master: str | None
     ranges: tuple[tuple[int, int], ...]
     well: bool
+    met: bool
     myself: bool
 
     @property
@@ -106,6 +108,7 @@ def _parse_member(words: list[str]) -> Member:
         master=None if master == "-" else master,
         ranges=tuple(_parse_range(word) for word in words[8:] if not word.startswith("[")),
         well=not _UNWELL.intersection(flags),
+        met="handshake" not in flags,
         myself="myself" in flags,
     )
 
