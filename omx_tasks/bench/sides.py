@@ -18,7 +18,7 @@ from typing import Any
 from omx_tasks.cluster.binary import find_server
 from omx_tasks.cluster.embedded import EmbeddedCluster
 from omx_tasks.cluster.launch import Launched, launch
-from omx_tasks.cluster.ports import HOST, free_ports
+from omx_tasks.cluster.ports import HOST, reserved_ports
 from omx_tasks.errors import UnavailableError
 from omx_tasks.store.address import Address, Node
 from omx_tasks.store.link import Link, LinkError
@@ -58,15 +58,15 @@ def _settings(url: str, **options: Any) -> dict[str, Any]:
 def stock_side(folder: Path, **options: Any) -> Iterator[Side]:
     """Run one server for stock Celery; ``options`` are those of its transport."""
     folder.mkdir(parents=True)
-    (port,) = free_ports(1)
-    node = Node(HOST, port)
-    command = [str(find_server()), "--port", str(port), "--bind", HOST, "--dir", str(folder)]
-    server = launch([*command, "--save", "", "--appendonly", "no"], folder / "log", bound=True)
-    try:
-        _wait_until_it_answers(node, server)
-        yield Side("stock", _settings(f"redis://{node}/0", **options), (node,))
-    finally:
-        end(server)
+    with reserved_ports(1) as (port,):
+        node = Node(HOST, port)
+        command = [str(find_server()), "--port", str(port), "--bind", HOST, "--dir", str(folder)]
+        server = launch([*command, "--save", "", "--appendonly", "no"], folder / "log", bound=True)
+        try:
+            _wait_until_it_answers(node, server)
+            yield Side("stock", _settings(f"redis://{node}/0", **options), (node,))
+        finally:
+            end(server)
 
 
 @contextlib.contextmanager

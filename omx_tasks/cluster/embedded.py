@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from omx_tasks.cluster.binary import find_server, server_version
 from omx_tasks.cluster.lock import folder_lock
 from omx_tasks.cluster.node import STOP_SECONDS, closing_all, stop_all
-from omx_tasks.cluster.ports import check_ports, free_ports
+from omx_tasks.cluster.ports import check_ports, reserved_ports
 from omx_tasks.cluster.readiness import look_at_all, unready
 from omx_tasks.cluster.record import (
     LOCK_NAME,
@@ -147,17 +148,18 @@ class EmbeddedCluster:
         if leftover is not None:
             stop_all(nodes_of(self.directory, leftover))
             shutil.rmtree(self.directory / NODES_NAME, ignore_errors=True)
-        ports = self.ports or free_ports(self.masters * (1 + self.replicas))
-        record = Record(
-            masters=self.masters,
-            replicas=self.replicas,
-            ports=tuple(ports),
-            node_timeout_ms=self.node_timeout_ms,
-            server=str(server),
-            version=version,
-            formed=False,
-        )
-        create(self.directory, record, bound, deadline)
+        count = self.masters * (1 + self.replicas)
+        with nullcontext(self.ports) if self.ports else reserved_ports(count) as ports:
+            record = Record(
+                masters=self.masters,
+                replicas=self.replicas,
+                ports=tuple(ports),
+                node_timeout_ms=self.node_timeout_ms,
+                server=str(server),
+                version=version,
+                formed=False,
+            )
+            create(self.directory, record, bound, deadline)
 
     def _resume(self, record: Record, bound: bool, deadline: float) -> None:
         """Start what does not run, with the data it had."""

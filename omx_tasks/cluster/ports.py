@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from omx_tasks.errors import ClusterError, ConfigurationError
@@ -21,33 +22,39 @@ _RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _USUAL_EPHEMERAL = 32_768
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ``count`` ports that are free together with their bus ports, in ascending order.
+@contextmanager
+def reserved_ports(count: int) -> Iterator[list[int]]:
+    """Give ``count`` ports that are free together with their bus ports, in ascending order.
 
     They are drawn at random below the range from which the system takes ports for outgoing
-    connections, so that nothing else is likely to take one before a node does.
+    connections, so that nothing else is likely to take one before a node does; and until the end
+    of the ``with`` no other process is given them here, while nodes may well start on them.
 
     Raises ClusterError where there are not enough of them.
     """
     highest = max(_lowest_ephemeral() - BUS_OFFSET, _FIRST_CHOICE + 4 * count)
     candidates = list(range(_FIRST_CHOICE, min(highest, HIGHEST_PORT)))
-    random.shuffle(candidates)
+    random.SystemRandom().shuffle(candidates)
     chosen: list[int] = []
-    held: list[socket.socket] = []
-    try:
+    with ExitStack() as reserved:
         for port in candidates:
             if len(chosen) == count:
                 break
-            pair = _hold_pair(port)
+            pair = _reserve_pair(port)
             if pair is not None:
-                held += pair
+                for one in pair:
+                    reserved.enter_context(one)
                 chosen.append(port)
-    finally:
-        for taken in held:
-            taken.close()
-    if len(chosen) < count:
-        raise ClusterError(f"found only {len(chosen)} free ports of {count}; name some with --port")
-    return sorted(chosen)
+        if len(chosen) < count:
+            found = f"found only {len(chosen)} free ports of {count}"
+            raise ClusterError(f"{found}; name some with --port")
+        yield sorted(chosen)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ``count`` ports as ``reserved_ports`` does, which anybody may take from now on."""
+    with reserved_ports(count) as ports:
+        return ports
 
 
 def check_ports(ports: list[int], count: int) -> None:
@@ -82,34 +89,42 @@ def check_free(ports: Iterable[int], patience: float = 0.0) -> None:
 
 
 def _is_free(port: int) -> bool:
-    held = _hold(port)
-    if held is not None:
-        held.close()
-    return held is not None
+    """Say whether a server could listen on the port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
+        try:
+            held.bind((HOST, port))
+            held.listen(1)
+        except OSError:
+            return False
+        return True
 
 
-def _hold_pair(port: int) -> list[socket.socket] | None:
-    """Return both sockets of a node's ports, or None where one of them is taken."""
-    client = _hold(port)
+def _reserve_pair(port: int) -> list[socket.socket] | None:
+    """Return sockets that reserve both of a node's ports, or None where one of them is taken."""
+    client = _reserve(port)
     if client is None:
         return None
-    bus = _hold(port + BUS_OFFSET)
+    bus = _reserve(port + BUS_OFFSET)
     if bus is None:
         client.close()
         return None
     return [client, bus]
 
 
-def _hold(port: int) -> socket.socket | None:
-    """Return a socket that listens on the port, or None where it is taken."""
+def _reserve(port: int) -> socket.socket | None:
+    """Return a socket that reserves the port, or None where it is taken.
+
+    Its address can be shared only after it has it: so nobody reserves a port that is reserved, and
+    yet a server, which shares addresses, can listen on it.
+    """
     held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
     try:
         held.bind((HOST, port))
-        held.listen(1)
     except OSError:
         held.close()
         return None
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return held
 
 

@@ -11,7 +11,7 @@ import pytest
 from omx_tasks.cluster import binary
 from omx_tasks.cluster.binary import find_server, server_version
 from omx_tasks.cluster.embedded import EmbeddedCluster
-from omx_tasks.cluster.ports import BUS_OFFSET, check_free, free_ports
+from omx_tasks.cluster.ports import BUS_OFFSET, check_free, free_ports, reserved_ports
 from omx_tasks.errors import ClusterError, ConfigurationError
 
 
@@ -24,6 +24,18 @@ def test_free_ports_are_free_with_their_bus_ports():
     assert len(set(ports)) == 12
     assert not set(ports) & {port + BUS_OFFSET for port in ports}
     check_free(ports)
+
+
+def test_a_reserved_port_is_given_to_nobody_else_but_a_node_may_listen_on_it(monkeypatch):
+    with reserved_ports(4) as ports:
+        monkeypatch.setattr("omx_tasks.cluster.ports._FIRST_CHOICE", ports[0])
+        monkeypatch.setattr("omx_tasks.cluster.ports.HIGHEST_PORT", ports[0] + 1)
+        with pytest.raises(ClusterError, match="found only 0 free ports of 1"):
+            free_ports(1)
+        check_free(ports)
+        with listening(ports[0]), listening(ports[0] + BUS_OFFSET):
+            pass
+    assert free_ports(1) == [ports[0]]
 
 
 def test_a_taken_port_is_named_with_the_remedy(tmp_path):

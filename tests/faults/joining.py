@@ -20,7 +20,7 @@ from shard import PATIENCE, Shard, ask, ask_all, tell, wait_until
 from omx_tasks.cluster.embedded import EmbeddedCluster
 from omx_tasks.cluster.formation import wait_until_durable
 from omx_tasks.cluster.node import Node, closing_all, stop_all
-from omx_tasks.cluster.ports import HOST, free_ports
+from omx_tasks.cluster.ports import HOST, reserved_ports
 from omx_tasks.cluster.record import NODES_NAME, read_record
 from omx_tasks.cluster.startup import start_nodes
 from omx_tasks.cluster.status import NodeStatus
@@ -97,8 +97,10 @@ def _started(cluster: EmbeddedCluster, count: int) -> Iterator[list[Node]]:
     record = read_record(cluster.directory)
     assert record is not None
     folder = cluster.directory / f"{NODES_NAME}-joined"
-    ports = free_ports(count)
-    with closing_all(Node(folder / str(port), port) for port in ports) as nodes:
+    with (
+        reserved_ports(count) as ports,
+        closing_all(Node(folder / str(port), port) for port in ports) as nodes,
+    ):
         try:
             start_nodes(nodes, record, True, time.monotonic() + PATIENCE)
             yield nodes

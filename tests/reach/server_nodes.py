@@ -16,7 +16,7 @@ import redis
 
 from omx_tasks.cluster.binary import find_server
 from omx_tasks.cluster.launch import Launched, launch
-from omx_tasks.cluster.ports import HOST, free_ports
+from omx_tasks.cluster.ports import HOST, reserved_ports
 
 SHARES = ((0, 5460), (5461, 10922), (10923, 16383))
 
@@ -35,13 +35,13 @@ class ServerNodes:
         **client: Any,
     ) -> None:
         self.folder = folder
-        self.ports = free_ports(3)
         self._client = client
         self._launched: list[Launched] = []
-        for port, own in zip(self.ports, each, strict=True):
-            listen = ["--port", "0", "--tls-port", str(port)] if tls else ["--port", str(port)]
-            self._start(server or find_server(), port, [*listen, *settings, *own])
-        self._form()
+        with reserved_ports(3) as self.ports:
+            for port, own in zip(self.ports, each, strict=True):
+                listen = ["--port", "0", "--tls-port", str(port)] if tls else ["--port", str(port)]
+                self._start(server or find_server(), port, [*listen, *settings, *own])
+            self._form()
 
     @property
     def hosts(self) -> str:
