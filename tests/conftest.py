@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 import uuid
@@ -13,6 +15,14 @@ from omx_tasks.cluster.embedded import EmbeddedCluster
 from omx_tasks.store.client import Store
 
 Until = Callable[..., None]
+
+
+def pytest_configure() -> None:
+    """Keep from what tests start the size of our terminal, and a background job's deafness to Ctrl-C."""
+    for name in ("COLUMNS", "LINES"):  # readline, which pytest imports, sets them
+        os.environ.pop(name, None)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
