@@ -25,7 +25,7 @@ from omx_tasks.cli.templates import templates
 from omx_tasks.deploy.interrupts import wait_for_one
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.home import Home, System
-from omx_tasks.mcp.config import ServerFile
+from omx_tasks.mcp.config import ServerFile, check_variables
 from omx_tasks.store.client import Store
 
 #: Seconds in which `omx down` expects the supervisor to have stopped everything.
@@ -51,6 +51,7 @@ def up(agents: int, slots: int, mcp_config: str | None, detach: bool, as_json: b
     """
     home = Home.of(os.environ)
     servers = server_file(mcp_config)
+    check_variables(servers.servers.values(), os.environ)
     if settings.current().broker_url:
         warn("OMX_BROKER_URL is set: commands use that cluster, not the system started here")
     if settings.current().template:

@@ -3,6 +3,9 @@
 ``mcpServers`` (Claude Desktop, Claude Code, Cursor) or ``servers`` with ``inputs`` (VS Code). Keys
 that are not known are left alone. Values stay as written until ``ServerConfig.resolved``, which an
 agent calls just before it starts the server.
+
+``read`` leaves out what is wrong and says so, for who wants to see all of it; ``load`` refuses a file with a
+mistake in it. Variables that have no value here are no mistake of the file: see ``check_variables``.
 """
 
 from __future__ import annotations
@@ -10,15 +13,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from omx_tasks.errors import ConfigurationError, did_you_mean
-from omx_tasks.mcp import hints, jsonc
+from omx_tasks.mcp import access, envfile, hints, jsonc
+from omx_tasks.mcp.access import Access, Fill
 from omx_tasks.mcp.hints import Hints
-from omx_tasks.mcp.variables import UnresolvedError, Variables
+from omx_tasks.mcp.variables import Variables, predefined
 
 Transport: TypeAlias = Literal["stdio", "http", "sse"]
 
@@ -37,7 +41,6 @@ _TRANSPORTS: dict[str, Transport] = {
 _URL_KEYS = ("url", "httpUrl", "serverUrl")
 # Names become part of queue names, in which braces, commas and line breaks have a meaning.
 _NAME = re.compile(r"[^\s{},*]([^{},*\r\n\t]*[^\s{},*])?")
-_EDITOR_FOLDERS = (".vscode", ".cursor")
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,12 @@ class ServerConfig:
     command: str = ""
     args: tuple[str, ...] = field(default=(), repr=False)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    env_file: str | None = None
     cwd: str | None = None
     url: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     hints: Hints = field(default_factory=Hints)
+    access: Access = field(default_factory=Access, repr=False)
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     is_resolved: bool = False
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
@@ -62,30 +67,50 @@ class ServerConfig:
         """Return the same server with every ``${…}`` replaced.
 
         ``environ`` is the environment of the agent that starts it. Raises ``ConfigurationError``
-        naming file, server, key and variable.
+        naming file, server, key and variable, of all that have no value.
         """
         if self.is_resolved:
             return self
-        variables = Variables(environ, self.inputs, _editor_folders(self.path))
+        variables = Variables(environ, self.inputs, predefined(self.path))
+        mistakes: list[str] = []
 
         def fill(key: str, text: str) -> str:
             try:
                 return variables.fill(text)
-            except UnresolvedError as error:
-                raise _mistake(self.path, self.name, f"{key}: {error}") from error
+            except ValueError as error:
+                mistakes.append(f"{key}: {error}")
+                return text
 
+        whole = self._filled(fill, mistakes)
+        if mistakes:
+            lines = [str(_mistake(self.path, self.name, text)) for text in dict.fromkeys(mistakes)]
+            raise ConfigurationError("\n".join(lines))
+        given = (variables.used, whole.env.values(), whole.headers.values(), whole.access.secrets)
+        return replace(
+            whole, is_resolved=True, secrets=frozenset(value for some in given for value in some)
+        )
+
+    def _filled(self, fill: Fill, mistakes: list[str]) -> ServerConfig:
+        """Replace what is to be replaced; what is wrong with the outcome is added to ``mistakes``."""
+        folder = self.path.parent
         env = {key: fill(f"env.{key}", value) for key, value in self.env.items()}
-        headers = {key: fill(f"headers.{key}", value) for key, value in self.headers.items()}
+        entrance = self.access
+        try:
+            if self.env_file is not None:
+                env = {**envfile.read(folder / fill("envFile", self.env_file)), **env}
+            entrance = self.access.filled(fill)
+        except ValueError as error:
+            mistakes.append(str(error))
+        ca = None if entrance.ca is None else str(folder / entrance.ca)
         return replace(
             self,
             command=fill("command", self.command),
             args=tuple(fill(f"args[{at}]", value) for at, value in enumerate(self.args)),
             env=env,
-            headers=headers,
+            headers={key: fill(f"headers.{key}", value) for key, value in self.headers.items()},
             url=fill("url", self.url),
-            cwd=None if self.cwd is None else str(self.path.parent / fill("cwd", self.cwd)),
-            is_resolved=True,
-            secrets=frozenset({*variables.used, *env.values(), *headers.values()}),
+            cwd=None if self.cwd is None else str(folder / fill("cwd", self.cwd)),
+            access=replace(entrance, ca=ca),
         )
 
     def redact(self, text: str) -> str:
@@ -132,19 +157,47 @@ def find(explicit: str | Path | None, folder: Path) -> Path:
 
 
 def load(path: Path) -> ServerFile:
-    """Read and check a server file; raises ``ConfigurationError`` for every mistake in it."""
+    """Read and check a server file; raises ``ConfigurationError`` with every mistake in it."""
+    servers, mistakes = read(path)
+    if mistakes:
+        raise ConfigurationError("\n".join(mistakes.values()))
+    return servers
+
+
+def read(path: Path) -> tuple[ServerFile, dict[str, str]]:
+    """Return the servers of a file that can be used, and what is wrong with the others.
+
+    Raises ``ConfigurationError`` where the file as a whole cannot be read.
+    """
     path = Path(path).absolute()
     document = _read(path)
     section = _section(path, document)
     inputs = _inputs(path, document)
-    servers = {
-        name: _server(path, name, raw, inputs)
-        for name, raw in section.items()
-        if not (isinstance(raw, dict) and raw.get("disabled") is True)
-    }
+    servers: dict[str, ServerConfig] = {}
+    mistakes: dict[str, str] = {}
+    for name, raw in section.items():
+        if isinstance(raw, dict) and raw.get("disabled") is True:
+            continue
+        try:
+            servers[name] = _server(path, name, raw, inputs)
+        except ConfigurationError as error:
+            mistakes[name] = str(error)
     content = {"servers": section, "inputs": inputs}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return ServerFile(path, servers, hashlib.sha256(canonical.encode()).hexdigest())
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    return ServerFile(path, servers, digest), mistakes
+
+
+def check_variables(servers: Iterable[ServerConfig], environ: Mapping[str, str]) -> None:
+    """Raise ``ConfigurationError`` with every ``${…}`` of these servers that has no value."""
+    mistakes = []
+    for server in servers:
+        try:
+            server.resolved(environ)
+        except ConfigurationError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ConfigurationError("\n".join(mistakes))
 
 
 def _how() -> str:
@@ -227,12 +280,22 @@ def _parse(
         command=command,
         args=_strings(raw, "args"),
         env=_table(raw, "env"),
+        env_file=_text(raw, "envFile") if raw.get("envFile") is not None else None,
         cwd=_text(raw, "cwd") if raw.get("cwd") is not None else None,
         url=url,
         headers=_table(raw, "headers"),
         hints=hints.parse(raw["omx"]) if "omx" in raw else Hints(),
+        access=_access(raw, transport),
         inputs=inputs,
     )
+
+
+def _access(raw: dict[str, Any], transport: Transport) -> Access:
+    omx = raw.get("omx", {})
+    found = [key for key in access.KEYS if key in omx]
+    if found and transport == "stdio":
+        raise ValueError(f'"omx.{found[0]}" is for servers with a "url"; use "env" for this one')
+    return access.parse(omx)
 
 
 def _transport(raw: dict[str, Any]) -> Transport:
@@ -275,13 +338,3 @@ def _table(raw: dict[str, Any], key: str) -> dict[str, str]:
         if isinstance(item, bool) or not isinstance(item, str | int | float):
             raise ValueError(f'"{key}.{name}" must be a string; put the value in quotes')
     return {name: str(item) for name, item in value.items()}
-
-
-def _editor_folders(path: Path) -> dict[str, str]:
-    folder = path.parent
-    workspace = folder.parent if folder.name in _EDITOR_FOLDERS else folder
-    return {
-        "workspaceFolder": str(workspace),
-        "workspaceFolderBasename": workspace.name,
-        "userHome": str(Path.home()),
-    }

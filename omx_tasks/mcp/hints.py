@@ -11,6 +11,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from omx_tasks.errors import OperationError, did_you_mean
+from omx_tasks.mcp import access
 
 #: Characters of a resource's name that are kept as they are.
 NAME = 80
@@ -58,7 +59,7 @@ def parse(raw: Any) -> Hints:
     """Check the ``omx`` object strictly; raises ``ValueError`` that says what is wrong."""
     if not isinstance(raw, dict):
         raise ValueError('"omx" must be an object')
-    known = ("read_only", "idempotent", "resource", "shared", "cache", "roles")
+    known = ("read_only", "idempotent", "resource", "shared", "cache", "roles", *access.KEYS)
     for key in raw:
         if key not in known:
             hint = did_you_mean(key, known) or f" Known keys: {', '.join(known)}"

@@ -122,6 +122,56 @@ def test_an_unresolved_variable_names_file_server_key_and_variable(write, value,
     assert all(part in message for part in (str(server.path), "'s'", "env.TOKEN", named))
 
 
+def test_all_that_is_wrong_is_said_at_once(write):
+    server = one(write, {"command": "${A}", "args": ["${B}"], "envFile": "no.env"})
+    with pytest.raises(ConfigurationError) as caught:
+        config.check_variables([server], {})
+    lines = str(caught.value).splitlines()
+    assert [any(word in line for line in lines) for word in ("${A}", "${B}", "no.env")] == [
+        True
+    ] * 3
+    path = write({"mcpServers": {"a": {"command": 1}, "b": {"url": 2}, "c": {"command": "x"}}})
+    servers, mistakes = config.read(path)
+    assert (list(servers.servers), list(mistakes)) == (["c"], ["a", "b"])
+    with pytest.raises(ConfigurationError, match=r"(?s)'a'.*'b'"):
+        config.load(path)
+
+
+def test_an_env_file_gives_variables_that_env_overrides(write, tmp_path):
+    (tmp_path / "my.env").write_text("# mine\nexport A='a a'\nB=from-file\nC=$B\n")
+    server = one(write, {"command": "x", "env": {"B": "2"}, "envFile": "${workspaceFolder}/my.env"})
+    resolved = server.resolved({})
+    assert resolved.env == {"A": "a a", "B": "2", "C": "$B"}
+    assert resolved.redact("from-file a $B") == "from-file a $B"
+
+
+def test_what_only_an_editor_can_answer_is_refused(write):
+    server = one(write, {"command": "${config:a.b}"})
+    with pytest.raises(ConfigurationError, match="only be answered by an editor"):
+        server.resolved({})
+
+
+def test_an_answer_to_a_choice_is_one_of_its_options(write):
+    inputs = [{"id": "k", "type": "pickString", "options": ["one", {"value": "two"}]}]
+    server = one(write, {"command": "x", "args": ["${input:k}"]}, inputs=inputs)
+    assert server.resolved({"OMX_INPUT_K": "two"}).args == ("two",)
+    with pytest.raises(ConfigurationError, match="OMX_INPUT_K to one of: one, two"):
+        server.resolved({"OMX_INPUT_K": "three"})
+
+
+def test_client_credentials_are_read_strictly_and_not_shown(write):
+    auth = {"type": "client_credentials", "client_id": "me", "client_secret": "${SECRET}"}
+    server = one(write, {"url": "https://h/mcp", "omx": {"ca": "ca.pem", "auth": auth}})
+    resolved = server.resolved({"SECRET": "a-secret"})
+    assert resolved.access.auth is not None
+    assert resolved.access.auth.client_secret == "a-secret"
+    assert resolved.access.ca == str(server.path.parent / "ca.pem")
+    assert "a-secret" not in repr(resolved) + repr(resolved.access)
+    assert resolved.redact("x a-secret") == "x ***"
+    with pytest.raises(ConfigurationError, match=r"omx\.auth\.client_secret: \$\{SECRET\}"):
+        server.resolved({})
+
+
 def test_an_input_falls_back_to_its_default(write):
     inputs = [{"id": "k", "default": "d"}]
     server = one(write, {"command": "x", "args": ["${input:k}"]}, inputs=inputs)
@@ -145,6 +195,9 @@ def test_the_projects_own_key_is_read_strictly(write):
         ({"command": "x", "omx": {"resource": "a["}}, "JMESPath"),
         ({"command": "x", "omx": {"shared": 1}}, "omx.shared"),
         ({"command": "x", "omx": []}, "omx"),
+        ({"url": "http://h", "omx": {"auth": {"type": "basic"}}}, "client_id and client_secret"),
+        ({"url": "http://h", "omx": {"auth": {"clientid": ""}}}, "Did you mean 'client_id'?"),
+        ({"command": "x", "omx": {"ca": "f"}}, 'for servers with a "url"'),
         ({"commnd": "x"}, "Did you mean 'command'?"),
         ({"command": ["x"]}, '"command" must be a string'),
         ({"command": "x", "args": "a"}, '"args" must be a list'),
