@@ -167,6 +167,8 @@ class Caller:
         """Let the circuit know; a lost connection it sees itself."""
         if error.kind == "timeout":
             self._sessions.timed_out(server, error)
+        elif error.kind in ("connection", "server"):
+            self._sessions.refused(server, error)
         elif error.kind in ("tool", "protocol", "client_request"):
             self._sessions.answered(server)
 

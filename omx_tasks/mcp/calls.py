@@ -15,13 +15,13 @@ from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.uri_template import UriTemplate
 from mcp_types import (
     CONNECTION_CLOSED,
-    INTERNAL_ERROR,
     INVALID_REQUEST,
     MISSING_REQUIRED_CLIENT_CAPABILITY,
     REQUEST_TIMEOUT,
     URL_ELICITATION_REQUIRED,
     CallToolResult,
 )
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from omx_tasks.errors import OperationError, did_you_mean
@@ -29,13 +29,17 @@ from omx_tasks.mcp import retry_hint, values
 from omx_tasks.mcp.flights import ELICITATION, ROOTS, SAMPLING, Flight
 from omx_tasks.mcp.lines import TOO_LARGE
 from omx_tasks.mcp.session import Session
+from omx_tasks.mcp.web import Refusal
 
 Kind: TypeAlias = Literal["tool", "resource", "prompt"]
 Progress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None] | None]
 
 _ASKS_CODES = (MISSING_REQUIRED_CLIENT_CAPABILITY, URL_ELICITATION_REQUIRED)
 # What the SDK says in place of an HTTP answer that is no success and no JSON-RPC.
-_HTTP_ERROR = "Server returned an error response"
+_HTTP_ERRORS = ("Server returned an error response", "Not Found")
+_SSE_TOO_LARGE = "Server-sent event exceeded"
+# Statuses of a server that took no call, and those of a gateway that does not know whether it did.
+NOT_LET_IN, GATEWAY = (401, 403, 404, 405), (502, 504)
 # Servers that may not ask say so in words: "Cannot send 'sampling/createMessage' …".
 _ASKS_WORDS = re.compile(
     "|".join(map(re.escape, (SAMPLING, ELICITATION, ROOTS))) + "|List roots not supported"
@@ -68,7 +72,8 @@ async def call(
         except OperationError as error:
             raise _blame(session, flight, error) from None
         except Exception as error:
-            raise _blame(session, flight, await _translate(session, kind, target, error)) from error
+            told = await _translate(session, kind, target, error, flight.http)
+            raise _blame(session, flight, told) from error
         if flight.refusal is not None:
             raise flight.refusal
         return value
@@ -136,10 +141,12 @@ def _tool_error(session: Session, target: str, result: CallToolResult) -> Operat
     return OperationError("tool", f"{where}: {text or 'reported an error without a text'}")
 
 
-async def _translate(session: Session, kind: Kind, target: str, error: Exception) -> OperationError:
+async def _translate(
+    session: Session, kind: Kind, target: str, error: Exception, http: Refusal | None
+) -> OperationError:
     where = _place(session, kind, target)
     if isinstance(error, MCPError):
-        return await _translate_mcp(session, kind, target, error)
+        return await _translate_mcp(session, kind, target, error, http)
     if isinstance(error, anyio.ClosedResourceError | anyio.BrokenResourceError):
         return await session.connection_error()
     if not session.alive:
@@ -151,10 +158,12 @@ async def _translate(session: Session, kind: Kind, target: str, error: Exception
 
 
 async def _translate_mcp(
-    session: Session, kind: Kind, target: str, error: MCPError
+    session: Session, kind: Kind, target: str, error: MCPError, http: Refusal | None
 ) -> OperationError:
     text = session.config.redact(error.message)
-    if not session.alive or _lost(session, error):
+    if _SSE_TOO_LARGE in error.message:
+        return OperationError("size", f"{_place(session, kind, target)}: {text}")
+    if not session.alive or _lost(session, error, http):
         session.mark_gone()
         return await session.connection_error()
     if error.code in _ASKS_CODES or _ASKS_WORDS.search(text):
@@ -167,16 +176,32 @@ async def _translate_mcp(
     unknown = _unknown(session, kind, target, text)
     if unknown is not None:
         return unknown
-    asked, http = retry_hint.of_data(error.data), session.http_refusal
-    if http.text and error.code == INTERNAL_ERROR and error.message == _HTTP_ERROR:
-        asked, text = http.retry_after, http.text
+    if http is not None and error.message in _HTTP_ERRORS:
+        return _refused(session, where, http)
+    asked = retry_hint.of_data(error.data)
     return OperationError("protocol", f"{where}: MCP error {error.code}: {text}", asked)
 
 
-def _lost(session: Session, error: MCPError) -> bool:
-    """Over pipes the end is seen itself, and a server may use the same codes for its own errors."""
+def _refused(session: Session, where: str, http: Refusal) -> OperationError:
+    """Return the error of a call that was answered with an HTTP status and nothing else."""
+    words = f"{where}: {http.text}" + (f"; {http.remedy}" if http.remedy else "")
+    kind = "protocol"
+    if http.status in NOT_LET_IN:
+        kind = "server"
+    elif http.status in GATEWAY:
+        kind = "connection"
+    return OperationError(kind, session.config.redact(words), http.retry_after)
+
+
+def _lost(session: Session, error: MCPError, http: Refusal | None) -> bool:
+    """Over pipes the end is seen itself, and a server may use the same codes for its own errors.
+
+    Up to protocol 2025-11-25 the status 404 says that the session has expired, whatever else is in the answer.
+    """
     if session.config.transport == "stdio":
         return False
+    if http is not None and http.status == 404:
+        return session.info.protocol not in MODERN_PROTOCOL_VERSIONS
     terminated = error.code == INVALID_REQUEST and error.message == "Session terminated"
     return error.code == CONNECTION_CLOSED or terminated
 

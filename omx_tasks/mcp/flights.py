@@ -19,8 +19,12 @@ import contextvars
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from omx_tasks.errors import OperationError
+
+if TYPE_CHECKING:
+    from omx_tasks.mcp.web import Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +38,13 @@ _current: contextvars.ContextVar[Flight | None] = contextvars.ContextVar(
 class Flight:
     """One call that waits for its answer."""
 
-    __slots__ = ("asked", "clock", "refusal")
+    __slots__ = ("asked", "clock", "http", "refusal")
 
     def __init__(self) -> None:
         self.clock: asyncio.Timeout | None = None
         self.asked: str | None = None
+        #: What the server refused it with, over HTTP.
+        self.http: Refusal | None = None
         self.refusal: OperationError | None = None
 
     def fail(self, error: OperationError) -> None:
@@ -69,6 +75,12 @@ class Flights:
         finally:
             _current.reset(token)
             self._all.discard(flight)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Take note of what the request was refused with that is made in this context."""
+        flight = _current.get()
+        if flight is not None:
+            flight.http = refusal
 
     def asked(self, method: str, context: contextvars.Context | None = None) -> None:
         """Act on a request from the server; ``context`` is that of the message, where known."""

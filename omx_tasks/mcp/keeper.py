@@ -89,6 +89,11 @@ class Keeper:
         self.circuit.failed(error)
         self._suspected.set()
 
+    def refused(self, error: OperationError) -> None:
+        """A call was not taken by a server to which there is a connection: the same."""
+        if self.live is not None:
+            self.suspect(error)
+
     async def close(self) -> None:
         """See to it no more, and end the session."""
         tasks = [task for task in (self._task, self._opening) if task is not None]
@@ -133,8 +138,10 @@ class Keeper:
         elif await session.answers(PULSE):
             self.circuit.mended()
         elif session.alive:
-            silent = f"server {self.server!r} did not answer for {PULSE:g} s"
-            self.circuit.failed(OperationError("server", silent), fatal=True)
+            refused = session.refusal
+            how = f"answers with {refused}" if refused else f"did not answer for {PULSE:g} s"
+            error = OperationError("server", f"server {self.server!r} {how}")
+            self.circuit.failed(error, fatal=True)
             if not len(session.flights):
                 await self._end()
 

@@ -80,6 +80,10 @@ class SessionPool:
         """Tell that a call was not answered in time."""
         self._keeper(name).suspect(error)
 
+    def refused(self, name: str, error: OperationError) -> None:
+        """Tell that the server, or what stands before it, did not take a call; a lost connection is seen itself."""
+        self._keeper(name).refused(error)
+
     def circuits(self) -> dict[str, Circuit]:
         """Return the circuit of each server."""
         return {name: keeper.circuit for name, keeper in self._keepers.items()}

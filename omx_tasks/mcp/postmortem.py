@@ -7,20 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx2
 from mcp import MCPError
 from mcp_types import CONNECTION_CLOSED
 
+from omx_tasks.errors import OperationError
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.process import ServerProcess
+from omx_tasks.mcp.web import Refusal
 
 
 @dataclass(frozen=True)
 class Remains:
-    """What is known about a connection: its process or last HTTP status, and the last error."""
+    """What is known about a connection: its process or last HTTP refusal, and the last error."""
 
     config: ServerConfig
     process: ServerProcess | None
-    http_status: str
+    refusal: Refusal | None
     error: BaseException | None
     closed_here: bool = False
 
@@ -69,14 +72,35 @@ def _failure(remains: Remains) -> str:
     error = None if remains.error is None else leaf(remains.error)
     if isinstance(error, OSError) and remains.process is not None:
         return _not_started(remains.config, error)
-    if remains.http_status:
-        return f"answered with {remains.http_status}"
+    if isinstance(error, OperationError):
+        return f"cannot be reached: {error.message}"
+    if remains.refusal is not None:
+        return _refused(remains)
+    if isinstance(error, httpx2.TransportError):
+        return _unreachable(remains.config, error)
     if error is None or (isinstance(error, MCPError) and error.code == CONNECTION_CLOSED):
         return "closed the connection"
     text = remains.config.redact(str(error))
     if isinstance(error, MCPError):
         return f"answered with MCP error {error.code}: {text}"
     return f"failed with {type(error).__name__}: {text}"
+
+
+def _refused(remains: Remains) -> str:
+    assert remains.refusal is not None
+    remedy = remains.config.redact(remains.refusal.remedy)
+    return f"answered with {remains.refusal.text}{f'; {remedy}' if remedy else ''}"
+
+
+def _unreachable(config: ServerConfig, error: httpx2.TransportError) -> str:
+    text = config.redact(str(error)) or type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        remedy = 'name the file with its authority as "omx": {"ca": FILE}, or in SSL_CERT_FILE'
+    elif isinstance(error, httpx2.ConnectError):
+        remedy = "see whether it runs there"
+    else:
+        remedy = "see its own log"
+    return f"cannot be reached: {text}; {remedy}"
 
 
 def _exit(status: int) -> str:

@@ -26,7 +26,9 @@ import jsonschema.validators  # noqa: F401 - else the SDK imports it in the midd
 from mcp import Client, MCPError
 from mcp.client import CacheConfig, ClientRequestContext
 from mcp_types import (
+    CONNECTION_CLOSED,
     INVALID_REQUEST,
+    REQUEST_TIMEOUT,
     CreateMessageRequestParams,
     ElicitRequestParams,
     ErrorData,
@@ -39,6 +41,7 @@ from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.flights import ELICITATION, SAMPLING, Flights
 from omx_tasks.mcp.process import MAX_MESSAGE, ServerProcess
 from omx_tasks.mcp.stderr import LastWords
+from omx_tasks.mcp.web import Web
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +77,7 @@ class Session:
         self._offers: dict[str, Any] = {}
         self._client: Client | None = None
         self._process: ServerProcess | None = None
-        self._status = transports.LastStatus()
+        self._web = Web(config, self.flights, max_message)
         self._log_dir = log_dir
         self._max_message = max_message
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -161,11 +164,6 @@ class Session:
             **self._offers,
         }
 
-    @property
-    def http_refusal(self) -> transports.LastStatus:
-        """The last HTTP status that was not a success."""
-        return self._status
-
     def names(self, kind: Literal["tool", "prompt"]) -> frozenset[str]:
         """Return the names of the tools or prompts that the server listed."""
         return frozenset(item["name"] for item in self._offers.get(f"{kind}s", ()))
@@ -198,12 +196,27 @@ class Session:
         await self._end.wait()
 
     async def answers(self, within: float) -> bool:
-        """Ask the server for its tools, which does no harm; whether it answers within so many seconds."""
-        with contextlib.suppress(TimeoutError, MCPError, anyio.ClosedResourceError, OperationError):
-            async with asyncio.timeout(within):
-                await self.client.session.list_tools()
-                return True
+        """Ask the server for its tools, which does no harm; whether it answers within so many seconds.
+
+        An error is an answer, from one that has no tools, say; being refused by HTTP is none.
+        """
+        with contextlib.suppress(TimeoutError, anyio.ClosedResourceError, OperationError):
+            try:
+                async with asyncio.timeout(within):
+                    await self.client.session.list_tools()
+                    return True
+            except MCPError as error:
+                lost = error.code in (CONNECTION_CLOSED, REQUEST_TIMEOUT)
+                return self.alive and not lost and self._web.refusal is None
         return False
+
+    @property
+    def refusal(self) -> str:
+        """What the server refused the last request over HTTP with, and what to do; empty where it did not."""
+        said = self._web.refusal
+        return (
+            "" if said is None else self.config.redact(f"{said.text}; {said.remedy}".rstrip("; "))
+        )
 
     async def connection_error(self) -> OperationError:
         """Return the error of a call that the end of the connection cut off, with its reason."""
@@ -233,7 +246,7 @@ class Session:
 
     def _remains(self) -> postmortem.Remains:
         return postmortem.Remains(
-            self.config, self._process, self._status.text, self._error, self._closing
+            self.config, self._process, self._web.refusal, self._error, self._closing
         )
 
     async def _own(self) -> None:
@@ -274,9 +287,9 @@ class Session:
                     self._process, self.config, self._agent, self.flights, self.mark_gone
                 )
             case "http":
-                return transports.http(self._status, self.config, self.flights, self.mark_gone)
+                return transports.http(self._web, self.config, self.flights, self.mark_gone)
             case "sse":
-                return transports.sse(self._status, self.config, self.flights, self.mark_gone)
+                return transports.sse(self._web, self.config, self.flights, self.mark_gone)
 
     def _log_file(self) -> Path | None:
         if self._log_dir is None:

@@ -5,8 +5,7 @@ Each is an async context manager that yields the SDK's pair of streams, read sid
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
@@ -19,15 +18,10 @@ from mcp.client.streamable_http import streamable_http_client
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.flights import Flights
 from omx_tasks.mcp.process import ProcessInput, ProcessOutput, ServerProcess
-from omx_tasks.mcp.retry_hint import of_header
 from omx_tasks.mcp.watch import WatchedReads
+from omx_tasks.mcp.web import HTTP_TIMEOUT, Web
 
 Ended: TypeAlias = Callable[[], None]
-
-# Seconds to connect and send. Answers may take as long as the operation's own timeout allows.
-HTTP_TIMEOUT = 30.0
-# Too many requests, service unavailable.
-BUSY = (429, 503)
 
 
 @asynccontextmanager
@@ -49,59 +43,36 @@ async def stdio(
             await process.stop()
 
 
-class LastStatus:
-    """Remembers the last HTTP status that was not a success; the SDK's errors do not name it."""
-
-    def __init__(self) -> None:
-        self.text = ""
-        #: In how many seconds the server wants to be asked again, where it refused for being busy and said so.
-        self.retry_after: float | None = None
-
-    async def look(self, response: httpx2.Response) -> None:
-        """Take note of a response (an httpx event hook)."""
-        if response.status_code >= 400:
-            self.text = f"HTTP {response.status_code} {response.reason_phrase}".strip()
-            busy = response.status_code in BUSY
-            self.retry_after = of_header(response.headers.get("retry-after")) if busy else None
-
-    def client(
-        self,
-        headers: dict[str, str] | None = None,
-        timeout: httpx2.Timeout | None = None,
-        auth: httpx2.Auth | None = None,
-    ) -> httpx2.AsyncClient:
-        """Return an HTTP client that this object watches."""
-        # At INFO it logs every URL, and a URL may carry a token.
-        logging.getLogger("httpx2").setLevel(logging.WARNING)
-        hooks: dict[str, list[Callable[[httpx2.Response], Awaitable[None]]]] = {
-            "response": [self.look]
-        }
-        return httpx2.AsyncClient(headers=headers, timeout=timeout, auth=auth, event_hooks=hooks)
-
-
 @asynccontextmanager
 async def http(
-    status: LastStatus, config: ServerConfig, flights: Flights, ended: Ended
+    web: Web, config: ServerConfig, flights: Flights, ended: Ended
 ) -> AsyncIterator[tuple[WatchedReads, object]]:
     """Connect to a streamable HTTP server, with its authenticated pool of connections."""
     patience = httpx2.Timeout(HTTP_TIMEOUT, read=None)
     async with (
-        status.client(dict(config.headers), patience) as client,
-        streamable_http_client(config.url, http_client=client) as (reads, writes),
+        web.authorized() as auth,
+        web.client(dict(config.headers), patience, auth) as client,
+        streamable_http_client(
+            config.url, http_client=client, max_sse_event_size=web.max_message
+        ) as (reads, writes),
     ):
         yield WatchedReads(reads, flights, ended), writes
 
 
 @asynccontextmanager
 async def sse(
-    status: LastStatus, config: ServerConfig, flights: Flights, ended: Ended
+    web: Web, config: ServerConfig, flights: Flights, ended: Ended
 ) -> AsyncIterator[tuple[WatchedReads, object]]:
     """Connect to a server that speaks the older HTTP with server-sent events."""
-    async with sse_client(
-        config.url,
-        dict(config.headers),
-        timeout=HTTP_TIMEOUT,
-        sse_read_timeout=24 * 3600.0,
-        httpx_client_factory=status.client,
-    ) as (reads, writes):
+    async with (
+        web.authorized() as auth,
+        sse_client(
+            config.url,
+            dict(config.headers),
+            timeout=HTTP_TIMEOUT,
+            sse_read_timeout=24 * 3600.0,
+            httpx_client_factory=web.client,
+            auth=auth,
+        ) as (reads, writes),
+    ):
         yield WatchedReads(reads, flights, ended), writes

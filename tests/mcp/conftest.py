@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
+import re
 import socket
+import ssl
 import subprocess
 import sys
+import urllib.request
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -17,6 +21,7 @@ import psutil
 import pytest
 
 from omx_tasks.errors import OperationError
+from omx_tasks.mcp.access import Access
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.loop import LoopThread
 from omx_tasks.mcp.session import Session
@@ -110,6 +115,57 @@ def web(agent: str, tmp_path: Path) -> Iterator[Callable[[str], tuple[ServerConf
             ServerConfig("web", tmp_path / "mcp.json", transport, url=url, is_resolved=True),
             process,
         )
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(5)
+        process.stderr.close()
+
+
+class Guarded:
+    """A running ``guarded.py``: how to reach it, and its switches."""
+
+    def __init__(self, process: psutil.Popen, url: str, folder: Path) -> None:
+        self.process = process
+        self.url = url
+        self._folder = folder
+        self._trust = ssl.create_default_context()
+        self._trust.check_hostname, self._trust.verify_mode = False, ssl.CERT_NONE
+
+    def config(self, **keys: Any) -> ServerConfig:
+        access = Access(keys.pop("ca", None), keys.pop("auth", None))
+        url = self.url + keys.pop("path", "/mcp")
+        return ServerConfig(
+            "web", self._folder / "mcp.json", "http", url=url, access=access, **keys
+        ).resolved({})
+
+    def switch(self, **switches: Any) -> dict[str, Any]:
+        data = json.dumps(switches).encode() if switches else None
+        asked = urllib.request.Request(f"{self.url}/switch", data)
+        with urllib.request.urlopen(asked, context=self._trust, timeout=10) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture
+def guarded(agent: str, tmp_path: Path) -> Iterator[Callable[..., Guarded]]:
+    """Start ``guarded.py`` with these arguments."""
+    started: list[psutil.Popen] = []
+
+    def start(*args: str) -> Guarded:
+        process = psutil.Popen(
+            [sys.executable, str(SERVERS / "guarded.py"), *args],
+            env={**os.environ, "OMX_AGENT": agent},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        started.append(process)
+        found = None
+        while found is None:
+            line = process.stderr.readline()
+            assert line, "guarded.py ended"
+            found = re.search(rb"running on (\S+)", line)
+        return Guarded(process, found[1].decode(), tmp_path)
 
     yield start
     for process in started:
