@@ -159,6 +159,16 @@ def delete(queue: str) -> Call:
     return Call(script("delete_1"), keys.queue_keys(queue))
 
 
+def sweep(queue: str, *, deliveries: int = 0) -> Call:
+    """Bring a queue up to date that perhaps nobody claims from; answers [returned, dead, due] (`sweep_1.lua`)."""
+    return Call(script("sweep_1"), keys.queue_keys(queue), (deliveries,))
+
+
+def retire(queue: str, *, unused: int) -> Call:
+    """Delete a queue if nothing is in it and nothing came for ``unused`` ms; answers 1 or 0."""
+    return Call(script("retire_1"), keys.queue_keys(queue), (unused,))
+
+
 def stats(queue: str) -> Call:
     """Read lengths and counters; read the answer with `read_stats`."""
     return Call(script("stats_1"), keys.queue_keys(queue))

@@ -9,6 +9,7 @@
 -- partitions, id, deliveries, body, id, deliveries, body, …}.
 -- Run twice with one token: the same messages (those still held), by the receipt.
 --@include queue_keys
+--@include sweep
 local RECEIPT = KEYS[13]
 local token, wanted, lease, most = ARGV[1], math.min(tonumber(ARGV[2]), 1000), tonumber(ARGV[3]), tonumber(ARGV[4])
 local aging, least = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -53,25 +54,8 @@ if receipt then
   return answer
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, 1000)) do
-  redis.call('ZREM', DELAYED, id)
-  enqueue(id, read_place(id))
-end
-
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, 1000)) do
-  redis.call('ZREM', LEASES, id)
-  local place = read_place(id)
-  if place then
-    place.token = ''
-    write_place(id, place)
-    if most > 0 and place.deliveries >= most then
-      redis.call('ZADD', DEAD, now, id)
-    else
-      enqueue(id, place)
-      redis.call('HINCRBY', META, 'returned', 1)
-    end
-  end
-end
+sweep_delayed(now)
+sweep_leases(now, most)
 
 local ids = {}
 
