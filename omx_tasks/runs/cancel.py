@@ -6,22 +6,26 @@
                    └──► messages that nobody has claimed leave their queues
 
 The state alone decides, so each step after it may be lost: agents look once a second how the runs that they work on
-are, and a message that is claimed nevertheless is acked unseen.
+are, and a message that is claimed nevertheless is acked unseen. What nobody claims, and what an agent had begun that is
+gone, is found by who looks after the runs (`withdraw_rest`, `settle_rest`).
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from omx_tasks.broker import queues
 from omx_tasks.errors import OmxError
 from omx_tasks.graph.marker import task_id
-from omx_tasks.graph.stored import StoredPlan
+from omx_tasks.graph.stored import StoredPlan, item_of, of_generation
 from omx_tasks.results import joins
+from omx_tasks.results.joins import Beginning
 from omx_tasks.runs import turns
 from omx_tasks.runs.dispatch import place_of
 from omx_tasks.store import keys
@@ -60,6 +64,98 @@ def wait_until_settled(store: Store, run_id: str, seconds: float) -> bool:
             return False
         pause.wait(LOOK)
     return True
+
+
+def withdraw_rest(store: Store, run_id: str) -> None:
+    """Remove all of a cancelled run that no agent has begun."""
+    found = _read(store, run_id)
+    if found is None or found.state != "cancelled":
+        return
+    names = (*found.plan.steps, *found.items)
+    begun = found.states.keys()
+    waiting = [of_generation(name, found.suffix) for name in names if name not in begun]
+    _withdraw(store, run_id, int(found.suffix[1:] or 0), waiting)
+
+
+def settle_rest(store: Store, run_id: str) -> tuple[list[str], int]:
+    """End what an agent had begun of a cancelled run whose message it holds no more: nobody knows how far that came.
+
+    Returns those, and how many an agent still holds.
+    """
+    found = _read(store, run_id)
+    if found is None or found.state != "cancelled":
+        return [], 0
+    expanded = {item_of(item)[0] for item in found.items}
+    running = [
+        name for name, state in found.states.items() if state == "running" and name not in expanded
+    ]
+    held = _held(store, run_id, found, running)
+    for name, (carrier, is_held) in held.items():
+        if not is_held:
+            for one in dict.fromkeys((carrier, name)):
+                outside = of_generation(one, found.suffix)
+                beginning = Beginning(outside, secrets.token_hex(8))
+                store.run(joins.start(run_id, "", [beginning]))
+    left = [of_generation(name, found.suffix) for name, (_, is_held) in held.items() if not is_held]
+    _withdraw(store, run_id, int(found.suffix[1:] or 0), left)
+    return left, len(running) - len(left)
+
+
+def _held(
+    store: Store, run_id: str, found: _Cancelled, running: Sequence[str]
+) -> dict[str, tuple[str, bool]]:
+    """Return for each operation the one whose message stands for it, and whether an agent holds that."""
+    if not running:
+        return {}
+    remaining = keys.remaining(run_id)
+    attempts = store.command(remaining, "HMGET", remaining, *(f"{one}:attempt" for one in running))
+    carriers = [
+        (text or b"").decode().partition("\n")[2] or name
+        for name, text in zip(running, attempts, strict=True)
+    ]
+    names = [of_generation(name, found.suffix) for name in carriers]
+    places = [keys.places(place_of(run_id, found.plan, name)) for name in names]
+    texts = store.commands(
+        [
+            (place, ("HGET", place, task_id(run_id, name)))
+            for place, name in zip(places, names, strict=True)
+        ]
+    )
+    return {
+        name: (carrier, text is not None and text.split(b"|")[4] != b"")
+        for name, carrier, text in zip(running, carriers, texts, strict=True)
+    }
+
+
+class _Cancelled(NamedTuple):
+    """What is left of a run. ``suffix`` is what its generation adds to the names of operations."""
+
+    state: str
+    suffix: str
+    plan: StoredPlan
+    states: dict[str, str]
+    items: list[str]
+
+
+def _read(store: Store, run_id: str) -> _Cancelled | None:
+    about, states, items = keys.run(run_id), keys.states(run_id), keys.items(run_id)
+    document = store.run(joins.read_plan(run_id))
+    if document is None:
+        return None
+    (state, generation), pairs, names = store.commands(
+        [
+            (about, ("HMGET", about, "state", "generation")),
+            (states, ("HGETALL", states)),
+            (items, ("HKEYS", items)),
+        ]
+    )
+    return _Cancelled(
+        (state or b"").decode(),
+        f":{generation.decode()}" if generation else "",
+        StoredPlan.parse(document),
+        {name.decode(): value.decode() for name, value in pairs.items()},
+        [name.decode() for name in names if b"[" in name],
+    )
 
 
 def _withdraw(store: Store, run_id: str, generation: int, operations: Sequence[str]) -> None:

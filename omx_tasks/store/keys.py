@@ -205,6 +205,11 @@ def open_runs() -> str:
     return f"omx:{tag('runs')}:open"
 
 
+def ended_runs() -> str:
+    """Sorted set: ids of runs that are over and whose end is still looked after, by when that was seen (ms)."""
+    return f"omx:{tag('runs')}:ended"
+
+
 # --- turns at a server: omx:{turn:…}:… ----------------------------------------------------------------
 
 
@@ -260,6 +265,24 @@ def cancellations() -> str:
 def catalogue() -> str:
     """Hash: server → JSON of its tools, resources and prompts, as an agent saw them."""
     return f"omx:{tag('agents')}:catalogue"
+
+
+# --- coordinators: omx:{coordination}:… -------------------------------------------------------------
+
+
+def lease() -> str:
+    """Hash: ``leader``, its fencing ``token``, ``since`` when and ``until`` when it leads (ms)."""
+    return f"omx:{tag('coordination')}:lease"
+
+
+def coordinators() -> str:
+    """Hash: coordinator → when it was last heard (ms), a space, JSON of host, pid, duties and more."""
+    return f"omx:{tag('coordination')}:coordinators"
+
+
+def memory() -> str:
+    """Hash: duty → JSON of what it knew last, for the leader after this one."""
+    return f"omx:{tag('coordination')}:memory"
 
 
 # --- what was measured: omx:{durations}:… -----------------------------------------------------------
