@@ -20,9 +20,15 @@ agent.lost                P0  an agent was not heard for too long
 agent.statistics          P3  how busy an agent is
 server.started            P1  a session with an MCP server is open
 server.failed             P0  an MCP server cannot be started
+queue.backlog             P1  messages wait for long, or nobody consumes the queue
+queue.flowing             P1  they do not any more
 queue.dead                P0  messages were delivered too often, and are parked
-queue.repaired            P1  what a crash left half done was put right
+queue.repaired            P1  messages came back whose worker had died
+queue.retired             P2  a queue that nobody needs any more was deleted
+cluster.node_down         P0  a node has failed, as most masters see it
+cluster.node_up           P1  it is there again
 cluster.failover          P0  a master was replaced by its replica
+cluster.degraded          P0  a shard has no replica, or no master
 cluster.healed            P1  every shard has a master and a replica again
 deploy.started            P1  a deployment begins
 deploy.finished           P1  a deployment is done
@@ -139,6 +145,14 @@ class ServerTold(Data):
     error: str | None = None
 
 
+class AgentLost(AgentTold):
+    """``heard`` is when it was heard last (Unix seconds of the cluster's clock)."""
+
+    host: str | None = None
+    pid: int | None = None
+    heard: float | None = None
+
+
 class QueueTold(Data):
     """``messages``: of how many this is told."""
 
@@ -146,10 +160,23 @@ class QueueTold(Data):
     messages: int
 
 
+class QueueBacklog(QueueTold):
+    """``oldest``: for how many seconds the first of the ``messages`` has waited; ``consumers``: who takes them."""
+
+    oldest: float | None = None
+    consumers: int | None = None
+
+
 class ClusterTold(Data):
-    """``node``: the one that it is about, as host:port."""
+    """``node``: the one that it is about, as host:port; ``former``: the one that it replaced.
+
+    ``alone`` are masters without a replica, ``lost`` those of which nobody has taken the slots.
+    """
 
     node: str | None = None
+    former: str | None = None
+    alone: list[str] = []
+    lost: list[str] = []
 
 
 class DeployTold(Data):
@@ -187,14 +214,16 @@ TABLE: Mapping[str, Kind] = {
         "operation.cancelled",
     ),
     **_kinds(AgentTold, Priority.P1, "agent.started", "agent.stopped"),
-    "agent.lost": Kind(AgentTold, Priority.P0),
+    "agent.lost": Kind(AgentLost, Priority.P0),
     "agent.statistics": Kind(AgentStatistics, Priority.P3),
     "server.started": Kind(ServerTold, Priority.P1),
     "server.failed": Kind(ServerTold, Priority.P0),
     "queue.dead": Kind(QueueTold, Priority.P0),
+    **_kinds(QueueBacklog, Priority.P1, "queue.backlog", "queue.flowing"),
     "queue.repaired": Kind(QueueTold, Priority.P1),
-    "cluster.failover": Kind(ClusterTold, Priority.P0),
-    "cluster.healed": Kind(ClusterTold, Priority.P1),
+    "queue.retired": Kind(QueueTold, Priority.P2),
+    **_kinds(ClusterTold, Priority.P0, "cluster.node_down", "cluster.failover", "cluster.degraded"),
+    **_kinds(ClusterTold, Priority.P1, "cluster.node_up", "cluster.healed"),
     **_kinds(DeployTold, Priority.P1, "deploy.started", "deploy.finished"),
     **_kinds(DeployTold, Priority.P0, "deploy.failed", "deploy.rolled_back"),
 }
