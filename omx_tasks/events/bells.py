@@ -1,7 +1,7 @@
 """Hears that events were published: one link per master, a channel per partition, a slow look behind it.
 
-Rings may be lost with a connection, so every subscription counts as a ring, and whoever listens looks now and then all
-the same.
+Rings may be lost with a connection, so every subscription counts as a ring once it is confirmed (what is published
+before that is not heard), and whoever listens looks now and then all the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ class Bells:
     def __init__(self, store: Store, partitions: int, rang: Rang) -> None:
         self._rang = rang
         self._partitions = {keys.event_bell(number): number for number in range(partitions)}
-        self._links = Links(store, attended=self._attended, heard=self._heard, dropped=_nothing)
+        self._links = Links(
+            store, attended=_nothing, confirmed=self._confirmed, heard=self._heard, dropped=_nothing
+        )
         for channel in self._partitions:
             self._links.want(channel)
 
@@ -44,7 +46,7 @@ class Bells:
         """Close the links."""
         self._links.close()
 
-    def _attended(self, channel: str) -> None:
+    def _confirmed(self, channel: str) -> None:
         self._rang(self._partitions[channel], None)
 
     def _heard(self, channel: str, payload: bytes) -> None:
@@ -52,5 +54,5 @@ class Bells:
         self._rang(self._partitions[channel], counts[: len(Priority)])
 
 
-def _nothing(_link: Link) -> None:
+def _nothing(_link: Link | str) -> None:
     return None

@@ -1,4 +1,4 @@
-"""One handler's thread: claims its events, calls it, tells what became of them.
+"""The thread of a handler's lane: claims its events, calls it, tells what became of them.
 
 A priority of a partition is in one of these states::
 
@@ -8,7 +8,8 @@ A priority of a partition is in one of these states::
       └────────── nothing more there ───────────────────────┴──────────────── more is there ────────────────────────┘
 
 What is urgent does not wait for what is not: after each call of the handler, what has become due is claimed, and the
-most urgent event in any hand comes next. So a P0 event waits for one call at most.
+most urgent event in any hand comes next. P0 has a lane of its own, and so waits for one call at most, and for nothing
+else.
 
 A partition has one consumer of a handler at a time, by a lease. Consumers of one handler in several processes share
 the partitions evenly: who has more than its part gives one back when its hands are empty.
@@ -28,6 +29,7 @@ from omx_tasks.errors import OmxError
 from omx_tasks.events import log
 from omx_tasks.events.handlers import Handler
 from omx_tasks.events.hands import Hand, Held, hands_of
+from omx_tasks.events.lanes import Lane
 from omx_tasks.events.log import Claim, Group
 from omx_tasks.priorities import Priority
 from omx_tasks.store.client import Store
@@ -78,21 +80,21 @@ class _Part:
 
 
 class Consumer:
-    """Serves one handler. `start` it, `ring` it from any thread, `stop` it."""
+    """Serves one lane of a handler. `start` it, `ring` it from any thread, `stop` it."""
 
     def __init__(
-        self, store: Store, handler: Handler, partitions: int, *, lease: float = 10.0
+        self, store: Store, handler: Handler, lane: Lane, partitions: int, *, lease: float = 10.0
     ) -> None:
-        self.handler = handler
+        self.handler, self.lane = handler, lane
         self.name = secrets.token_hex(8)
         #: Events that were handled, and calls that failed.
         self.handled = self.failed = 0
         self._store = store
         self._slow = min(SLOW_LOOK, lease / 2)
         self._group = Group(
-            handler.name,
+            lane.group,
             handler.patterns,
-            handler.priorities,
+            lane.priorities,
             handler.deliveries,
             round(lease * 1000),
             handler.begins,
@@ -103,13 +105,11 @@ class Consumer:
         self._changed = threading.Condition()
         self._stopping = False
         self._complained = False
-        self._thread = threading.Thread(
-            target=self._run, name=f"handler {handler.name}", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name=f"handler {lane.group}", daemon=True)
 
     def __repr__(self) -> str:
         ours = sum(part.ours for part in self._parts)
-        return f"<Consumer {self.handler.name} partitions={ours} handled={self.handled} failed={self.failed}>"
+        return f"<Consumer {self.lane.group} partitions={ours} handled={self.handled} failed={self.failed}>"
 
     # --- from any thread -------------------------------------------------------------------------------
 
@@ -118,18 +118,21 @@ class Consumer:
         self._thread.start()
 
     def ring(self, partition: int, counts: Sequence[int] | None) -> None:
-        """Events were published in a partition: so many of each priority, or nobody knows; none: it was given back."""
+        """Events were published in a partition: so many of each priority, or nobody knows.
+
+        None of any: it was given back, or something is to be tried again.
+        """
         now = time.monotonic()
         part = self._parts[partition]
         with self._changed:
-            for priority in self.handler.priorities:
+            for priority in self.lane.priorities:
                 count = 1 if counts is None else counts[priority]
                 if not count:
                     continue
                 gathered = part.gathered[priority] = part.gathered.get(priority, 0) + count
                 gather = 0.0 if gathered >= self._most else GATHER[priority]
                 part.due[priority] = min(part.due.get(priority, _NEVER), now + gather)
-            if counts is None or not (part.ours or any(counts)):
+            if counts is None or not any(counts):
                 part.look_at = now
             self._changed.notify()
 
@@ -210,7 +213,7 @@ class Consumer:
                 new = [
                     priority
                     for priority in sorted(part.free())
-                    if priority in self.handler.priorities
+                    if priority in self.lane.priorities
                     and (slow or part.due.get(priority, _NEVER) <= now)
                 ]
                 part.look_at = now + self._slow
@@ -290,7 +293,8 @@ class Consumer:
     def _call(self, batch: list[Held]) -> None:
         error = "the handler returned it as failed"
         try:
-            failed = {event.id for event in self.handler.call([held.event for held in batch])}
+            with self.lane.turn.take(urgent=self.lane.urgent):
+                failed = {one.id for one in self.handler.call([held.event for held in batch])}
         except Exception as reason:  # whatever a handler raises is its own failure, and is counted
             error = f"{type(reason).__name__}: {reason}"
             failed = {held.event.id for held in batch}
@@ -324,6 +328,8 @@ class Consumer:
             part.told_at = now
             words = [word for hand in part.hands for word in hand.words()]
             calls.append(log.ack(part.number, self._group, self.name, words))
+            if any(hand.opened_lines for hand in part.hands):
+                part.again_at = now  # to learn when they are due
             part.hands = [hand for hand in part.hands if hand.todo]
         while calls:
             answers = self._ask(calls)

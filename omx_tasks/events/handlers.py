@@ -8,7 +8,8 @@
 ... def count(events: list[Event]) -> None:
 ...     print(len(events))
 
-A handler is a group of its own: it has its own place in the log, its own threads and its own failures. One that
+A handler is a group of its own (two: its P0 events do not wait for the rest, see `lanes`): it has its own place in the
+log, its own threads and its own failures. One that
 raises is called again with the same event, after 1 s, 2 s, 4 s … (``backoff``), ``deliveries`` times in all; then the
 event is parked among the handler's dead. Meanwhile what follows with the same key (and priority) waits behind it, and
 everything else goes on. A batch that raises has failed as a whole; one that returns some of its events has failed on
@@ -42,6 +43,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 GROUP = "omx_tasks.handlers"
 #: Seconds that are waited at most until an event is tried again.
 LONGEST = 300.0
+#: What the group of a handler's P0 events is named after the handler's name.
+URGENT = ":P0"
 
 _MARK = "__omx_handler__"
 _PATTERN = re.compile(r"\*|[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*(\.\*)?")
@@ -97,6 +100,8 @@ def on(
         raise ConfigurationError(
             "on() needs a pattern, batch and deliveries of 1 or more, and begins='new' or 'oldest'"
         )
+    if name is not None and name.endswith(URGENT):
+        raise ConfigurationError(f"the name {name!r} of a handler must not end with {URGENT!r}")
     given = tuple(Priority) if priority is None else priority
     priorities = (given,) if isinstance(given, Priority) else tuple(sorted(given))
 

@@ -38,6 +38,8 @@ class Hand:
     again: bool
     to: int = 0
     todo: deque[Held] = field(default_factory=deque)
+    #: Whether some of its events go to the retry line.
+    opened_lines: bool = False
     _told: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
     _failed: set[str] = field(default_factory=set)
 
@@ -85,6 +87,7 @@ class Hand:
 
     def _tell(self, place: str, *words: Any) -> None:
         self._told.append((int(place), words))
+        self.opened_lines |= words[0] in ("failed", "behind")
 
     def words(self) -> list[Any]:
         """Return what there is to say now, for the script; it is not said again."""

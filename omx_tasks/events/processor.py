@@ -1,4 +1,4 @@
-"""Serves handlers in this process: a thread for each, and one that hears the bells and keeps the leases.
+"""Serves handlers in this process: a thread for each lane, and one that hears the bells and keeps the leases.
 
 No handler waits for another one: each has its own place in the log, its own claims and its own thread. Several
 processes may serve the same handlers; they share the partitions.
@@ -14,6 +14,7 @@ from omx_tasks.events import log
 from omx_tasks.events.bells import Bells
 from omx_tasks.events.consumer import Consumer
 from omx_tasks.events.handlers import Handler
+from omx_tasks.events.lanes import lanes_of
 from omx_tasks.store.client import Store
 
 #: Seconds that the thread waits for a ring before it looks at the leases.
@@ -33,7 +34,11 @@ class Processor:
     ) -> None:
         self._store, self._lease = store, lease
         count = log.open_log(store, partitions)
-        self.consumers = [Consumer(store, handler, count, lease=lease) for handler in handlers]
+        self.consumers = [
+            Consumer(store, handler, lane, count, lease=lease)
+            for handler in handlers
+            for lane in lanes_of(handler)
+        ]
         self._bells = Bells(store, count, self._rang)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bells", daemon=True)

@@ -2,8 +2,9 @@
 
 Whoever uses this says which channels it `wants`. For each, the master that owns its slot gets a link and the link a
 subscription; after a lost connection, a failover or a moved slot both are made again, elsewhere if need
-be, and ``attended`` tells that a channel is heard anew: what was published in between was not heard. A node that
-stays silent while answers are awaited is given up as if its connection had broken: as soon as another one has its
+be, and ``attended`` tells that a channel is heard anew: what was published in between was not heard. What is asked over
+the same link from then on is answered after the subscription; who asks over another one waits for ``confirmed``. A node
+that stays silent while answers are awaited is given up as if its connection had broken: as soon as another one has its
 slots, and else after a while. A quiet link is asked now and then.
 
 Links live in the thread of the event loop (Celery's hub, or `wait`). Only `wake` may be called from others.
@@ -48,9 +49,11 @@ class Links:
         attended: Callable[[str], None],
         heard: Callable[[str, bytes], None],
         dropped: Callable[[Link], None],
+        confirmed: Callable[[str], None] | None = None,
     ) -> None:
         self._store = store
         self._attended, self._heard, self._dropped = attended, heard, dropped
+        self._told_confirmed = confirmed
         self._connector = Connector(store, self._arrived)
         self._wanted: dict[str, int] = {}
         self._subscribed: dict[str, Link] = {}
@@ -257,6 +260,8 @@ class Links:
             self._heard(channel, push[2])
         elif kind == b"ssubscribe":
             self._confirmed.add(channel)
+            if self._told_confirmed is not None:
+                self._told_confirmed(channel)
         elif kind == b"sunsubscribe":
             self._refused(channel)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from omx_tasks.events import consumer
 from omx_tasks.events.bus import Bus
 from omx_tasks.events.handlers import Handler, handler_of, on, once
 from omx_tasks.events.processor import Processor
@@ -51,6 +52,11 @@ def dead(store: Store, handler: Handler) -> list[tuple[Event, str]]:
         for _, fields in store.command(key, "XRANGE", key, "-", "+"):
             found.append((Event.read(fields[1]), fields[3].decode()))
     return found
+
+
+def shares(processor: Processor) -> list[int]:
+    """Return how many partitions each lane has."""
+    return [sum(part.ours for part in one._parts) for one in processor.consumers]
 
 
 def test_a_handler_gets_each_event_once_and_those_of_a_key_in_order(
@@ -119,11 +125,34 @@ def test_the_urgent_overtakes_what_is_in_hand(
     assert begun.wait(20)
     bus.publish(f"{word}.now", priority=Priority.P0)
     assert bus.flush(20)
-    (consumer,) = processor.consumers
-    until(lambda: any(Priority.P0 in part.due for part in consumer._parts))
+    (urgent,) = (one for one in processor.consumers if one.lane.urgent)
+    until(lambda: urgent.lane.turn._urgent)
+    assert len(got) == 1  # one call at a time
     go_on.set()
     until(lambda: len(got) == 51, 20)
     assert got[1] == f"{word}.now"
+
+
+def test_what_failed_is_tried_again_when_it_is_due_and_not_at_the_next_slow_look(
+    bus: Bus, serve: Serve, word: str, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "SLOW_LOOK", 60.0)
+    got: list[int] = []
+
+    @on(f"{word}.*", begins="oldest", name=word, backoff=0.05)
+    def handle(event: Event) -> None:
+        got.append(event.deliveries)
+        if event.type.endswith("failed") and event.deliveries < 3:
+            raise ConnectionError("not now")
+
+    processor = serve(handle, lease=120.0)
+    until(lambda: len(processor._bells._links._confirmed) == 6)
+    bus.publish(
+        f"{word}.done", key="k"
+    )  # its partition is not looked at any more, when it is handled
+    until(lambda: got == [1], 20)
+    bus.publish(f"{word}.failed", key="k")
+    until(lambda: got == [1, 1, 2, 3], 20)
 
 
 def test_a_slow_or_failing_handler_holds_up_no_other(
@@ -168,7 +197,7 @@ def test_what_failed_is_tried_again_in_order_and_counted(
     until(lambda: len(got) == 20, 20)
     for key in ("a", "b"):
         assert [n for one, n in got if one == key] == list(range(10))
-    assert processor.consumers[0].failed == 4
+    assert sum(one.failed for one in processor.consumers) == 4
 
 
 def test_poison_is_parked_with_its_error_and_its_key_goes_on(
@@ -221,15 +250,13 @@ def test_two_processes_share_the_partitions_and_one_takes_over_when_the_other_en
         got.append(event.data["n"])
 
     one = serve(handle)
-    until(lambda: sum(part.ours for part in one.consumers[0]._parts) == 6)
+    until(lambda: shares(one) == [6, 6])
     other = serve(handle)
-    until(
-        lambda: [sum(p.ours for p in each.consumers[0]._parts) for each in (one, other)] == [3, 3]
-    )
+    until(lambda: shares(one) == shares(other) == [3, 3])
     bus.publish_many([(f"{word}.done", {"n": n}, None, str(n)) for n in range(300)])
     until(lambda: len(got) == 300, 20)
     one.stop()
-    until(lambda: sum(part.ours for part in other.consumers[0]._parts) == 6)
+    until(lambda: shares(other) == [6, 6])
     bus.publish_many([(f"{word}.done", {"n": n}, None, str(n)) for n in range(300, 600)])
     until(lambda: len(got) == 600, 20)
     assert sorted(got) == list(range(600))
