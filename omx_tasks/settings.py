@@ -131,6 +131,11 @@ class Settings(BaseSettings):
     overdue: float = Field(
         15.0, ge=0.1, description="A ready operation not started for so long is published again"
     )
+    backlog: float = Field(
+        60.0,
+        gt=0,
+        description="A queue whose first message has waited for longer is told of: `queue.backlog`",
+    )
     handlers: str = Field(
         "", description="Modules with handlers of events: package.module[,package.module…]"
     )

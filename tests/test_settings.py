@@ -39,7 +39,7 @@ def test_a_misspelt_variable_is_answered_with_the_one_that_was_meant():
 
 def test_a_variable_that_is_near_to_none_is_answered_with_all():
     with pytest.raises(
-        ConfigurationError, match=r"OMX_QQ is no setting\. There are: OMX_AGING, OMX_BATCH, "
+        ConfigurationError, match=r"OMX_QQ is no setting\. There are: OMX_AGING, OMX_BACKLOG, "
     ):
         settings.load({"OMX_QQ": "x"})
 

@@ -1,28 +1,49 @@
-"""The coordinator: looks after runs that lost a step. ``python -m workers.coordinator``.
+"""The coordinator: looks after runs, queues, agents and the cluster. ``python -m workers.coordinator``.
 
-Several may run; each does the same harmless work. Runs go on without any: it only repairs, and takes runs that are no
-longer kept out of the list.
+Several may run: one leads and does what is in `duties`; when it dies another one does, a few seconds later. Handlers of
+events are served by all of them. Runs go on without any.
 """
 
 from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 
 import click
 
 from omx_tasks import settings
+from omx_tasks.coordination.agents import AgentsDuty
+from omx_tasks.coordination.cluster import ClusterDuty
+from omx_tasks.coordination.coordinator import Coordinator
+from omx_tasks.coordination.duties import Duty
+from omx_tasks.coordination.queues import QueuesDuty, RetireDuty
+from omx_tasks.coordination.runs import EndingsDuty, ReconcileDuty, forget_runs
 from omx_tasks.errors import OmxError
-from omx_tasks.runs.advance import plans
-from omx_tasks.runs.listing import forget
-from omx_tasks.runs.reconcile import reconcile
-from omx_tasks.store.in_use import make_store
+from omx_tasks.events.handlers import Handler, discover
+from omx_tasks.settings import Settings
+from omx_tasks.store.in_use import broker_url, make_store
 
 logger = logging.getLogger("omx.coordinator")
 
-#: Seconds between two looks.
-EVERY = 2.0
+
+def duties(given: Settings) -> list[Duty]:
+    """Return what the leader does, and how often (seconds)."""
+    return [
+        Duty("runs", 2.0, ReconcileDuty(given)),
+        Duty("endings", 2.0, EndingsDuty(given)),
+        Duty("forget", 30.0, forget_runs),
+        Duty("queues", 2.0, QueuesDuty(given)),
+        Duty("retire", 300.0, RetireDuty(given)),
+        Duty("agents", 1.0, AgentsDuty(given)),
+        Duty("cluster", 1.0, ClusterDuty(given)),
+    ]
+
+
+def handlers(given: Settings) -> list[Handler]:
+    """Return the handlers of events that every coordinator serves: the user's (OMX_HANDLERS, entry points)."""
+    return discover(given.handlers)
 
 
 @click.command()
@@ -33,23 +54,18 @@ def main(loglevel: str) -> None:
     stopping = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: stopping.set())
-    store = make_store()
-    read_plan = plans(store)
-    logger.info("looking after the runs of %s every %s s", store.address, EVERY)
-    while not stopping.wait(EVERY):
-        try:
-            found = reconcile(store, read_plan, age=settings.current().overdue)
-            forget(store)
-        except OmxError as error:
-            logger.warning("the cluster could not be asked: %s", error)
-        except Exception:  # one odd run must not end the looking after all others
-            logger.exception("a look at the runs failed")
-        else:
-            if found.published:
-                logger.info("looked after %d overdue operations", found.published)
-            if found.given_up:
-                logger.warning("gave up %d operations that no agent could do", found.given_up)
-    store.close()
+    try:
+        given, url = settings.current(), broker_url()
+        served = handlers(given)
+    except OmxError as error:
+        click.echo(f"coordinator: {error}", err=True)
+        sys.exit(2)
+    coordinator = Coordinator(
+        make_store, duties(given), served, partitions=given.events_partitions
+    ).start()
+    logger.info("looking after the runs of %s", url.rpartition("@")[2])
+    stopping.wait()
+    coordinator.stop()
 
 
 if __name__ == "__main__":

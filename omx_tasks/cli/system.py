@@ -12,6 +12,7 @@ from rich.text import Text
 from omx_tasks import settings
 from omx_tasks.agents.registry import AgentRecord
 from omx_tasks.agents.registry import agents as read_agents
+from omx_tasks.cli.coordinators import print_coordinators
 from omx_tasks.cli.output import (
     config_option,
     json_option,
@@ -22,6 +23,7 @@ from omx_tasks.cli.output import (
 )
 from omx_tasks.cli.target import existing_store, server_file, warn_of_broken
 from omx_tasks.cli.templates import templates
+from omx_tasks.coordination.registry import coordinators
 from omx_tasks.deploy.interrupts import wait_for_one
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.home import Home, System
@@ -120,24 +122,32 @@ def down(as_json: bool) -> None:
 
 
 @click.group(invoke_without_command=True)
+@click.option("--duties", is_flag=True, help="Also what the leading coordinator does, and when.")
 @json_option
 @click.pass_context
-def agents(context: click.Context, as_json: bool) -> None:
-    """List the agents that are up.
+def agents(context: click.Context, duties: bool, as_json: bool) -> None:
+    """List the agents that are up, and the coordinators.
 
     ``silence`` is for how long the queue that has waited longest has not answered: more than half a minute means
     that the agent does not consume. With --json also how many writes were accepted without a replica (``alone``).
     """
     if context.invoked_subcommand is not None:
         return
-    found = read_agents(existing_store())
+    store = existing_store()
+    found, coordinating = read_agents(store), coordinators(store)
     if as_json:
-        print_json([asdict(agent) for agent in found])
-    elif not found:
+        said = {
+            "agents": [asdict(one) for one in found],
+            "coordinators": [asdict(one) for one in coordinating],
+        }
+        print_json(said)
+        return
+    if not found:
         say("no agent is up")
     else:
         titles = ("agent", "template", "host", "pid", "busy", "slots", "done", "silence", "servers")
         print_table(titles, [_row(agent) for agent in found])
+    print_coordinators(coordinating, duties=duties)
 
 
 agents.add_command(templates)

@@ -18,7 +18,7 @@ import os
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from omx_tasks.durability import SAFE, Durability, Promise
@@ -62,6 +62,8 @@ class Store:
         self.attempt = attempt
         self.topology = Topology(self.address)
         self.confirmer = Confirmer(promise)
+        #: Called before each try of each request; what it raises, whoever makes the request gets.
+        self.guard: Callable[[], None] = _unguarded
         self._links: dict[Node, deque[Link]] = defaultdict(deque)
         #: The version of the slot table by which idle links were looked through.
         self._tidied = 0
@@ -161,6 +163,7 @@ class Store:
     def _try(self, requests: list[Request], deadline: float) -> str | None:
         """Do as `try_once`, but raise `ConfigurationError` where every node that is there refuses us."""
         self._notice_fork()
+        self.guard()
         deadline = min(deadline, time.monotonic() + self.attempt)
         reason = self._exchange(self._by_node(requests, deadline), deadline)
         if untaught := [request for request in requests if request.untaught]:
@@ -277,6 +280,10 @@ class Store:
         """Close all idle links."""
         for node in list(self._links):
             self._forget(node)
+
+
+def _unguarded() -> None:
+    """Let every request through."""
 
 
 def _raised(reply: Any) -> Any:

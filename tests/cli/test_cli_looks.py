@@ -177,7 +177,7 @@ def test_check_and_plan_tell_what_a_graph_comes_to(system):
 
 
 def test_agents_json_has_what_each_offers(system):
-    for agent in system.omx("agents", "--json").json:
+    for agent in system.omx("agents", "--json").json["agents"]:
         assert agent["servers"] == ["gate", "notes", "time"]
         assert "broken" in agent["failed"]
 
