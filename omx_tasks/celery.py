@@ -71,6 +71,7 @@ def configuration() -> dict[str, Any]:
             "aging": round(given.aging * 1000),
             "batch": given.batch,
             "partitions": given.partitions,
+            "priorities": [int(priority) for priority in profile.priorities_of(given)],
             "timeout": given.request_timeout,
             **given.promise.options(),
         },

@@ -71,9 +71,10 @@ class OnRequest:
         return f"<OnRequest {self._consumer!r}>"
 
     def may_stay(self, run_id: str, plan: StoredPlan, operation: str) -> bool:
-        """Whether this agent consumes its queue, and it was not revoked."""
+        """Whether this agent consumes its queue, at its priority, and it was not revoked."""
         step = plan.step(operation)
         if len(step.needed(operation)) > MOST_REFERENCES:
             return False
-        consumes = self._consumer.task_consumer.consuming_from(queue_of(step.capabilities))
-        return consumes and task_id(run_id, operation) not in state.revoked
+        queue, own = queue_of(step.capabilities), self._consumer.task_consumer
+        takes = own.consuming_from(queue) and step.priority in own.channel.serves(queue)
+        return takes and task_id(run_id, operation) not in state.revoked

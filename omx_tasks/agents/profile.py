@@ -71,6 +71,13 @@ def slots_of(settings: Settings) -> int:
     return settings.slots if "slots" in settings.model_fields_set else template.slots
 
 
+def priorities_of(settings: Settings) -> tuple[Priority, ...]:
+    """Return the priorities that an agent with these settings serves."""
+    if settings.template in (None, EVERYTHING):
+        return tuple(Priority)
+    return templates.load(settings.templates).find(settings.template).priorities
+
+
 def roles_of(servers: Mapping[str, ServerConfig]) -> dict[str, frozenset[str]]:
     """Return the roles that each server fills."""
     return {name: config.hints.roles | {name} for name, config in servers.items()}

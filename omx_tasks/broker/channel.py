@@ -8,7 +8,7 @@ process hears (Celery's remote control and events), and keeps nothing for those 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from omx_tasks.broker.leases import Leases
 from omx_tasks.broker.partitions import Partitions
 from omx_tasks.broker.poller import Poller, readable
 from omx_tasks.broker.queues import Held, Posting
+from omx_tasks.broker.routing import PREFIX
 from omx_tasks.priorities import Priority
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
@@ -63,9 +64,12 @@ class Channel(virtual.Channel):
     aging = 60_000
     #: Messages that one claim takes, and one ack settles, at most; 0: as many as there are.
     batch = 0
+    #: Priorities of which operations are taken; of all other tasks, all are.
+    priorities: Sequence[int] = tuple(Priority)
     from_transport_options = (
-        *virtual.Channel.from_transport_options, "lease", "most_deliveries", "aging", "batch",
-    )  # fmt: skip
+        *virtual.Channel.from_transport_options,
+        *("lease", "most_deliveries", "aging", "batch", "priorities"),
+    )
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
@@ -250,6 +254,10 @@ class Channel(virtual.Channel):
         """How many more messages this channel may hold."""
         return 0 if self.closed else self.qos.room()
 
+    def serves(self, queue: str) -> Sequence[int]:
+        """Return the priorities of which messages of a queue are taken."""
+        return self.priorities if queue.startswith(PREFIX) else tuple(Priority)
+
     def basic_consume(
         self, queue: str, no_ack: bool, callback: Any, consumer_tag: str, **kwargs: Any
     ) -> None:
@@ -295,6 +303,7 @@ class Channel(virtual.Channel):
             lease=self.lease,
             deliveries=self.most_deliveries,
             aging=self.aging,
+            served=self.serves(queue),
         )
         got = queues.claimed(self.store.run(call))
         if not got.deliveries:

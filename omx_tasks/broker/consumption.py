@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from omx_tasks.broker.partitions import partitions
+from omx_tasks.broker.queues import Claimed
 from omx_tasks.priorities import Priority
 from omx_tasks.store import keys
 from omx_tasks.store.link import Link
@@ -39,6 +40,7 @@ class Whole:
         self.queue = queue
         self.channel = channel
         self.no_ack = no_ack
+        self.served = channel.serves(queue)
         self.parts: list[Consumption] = []
 
     def __repr__(self) -> str:
@@ -62,6 +64,11 @@ class Whole:
         again = [part for part in ready if part.token]
         fresh = [part for part in ready if not part.token]
         return again + fresh[: max(1, room // SHARE)]
+
+    def seen(self, got: Claimed) -> Claimed:
+        """Return an answer without what waits for others: they serve its priority, this channel does not."""
+        counts = enumerate(got.waiting)
+        return got._replace(waiting=tuple(n if p in self.served else 0 for p, n in counts))
 
     def least(self, asked: Consumption, now: float) -> int:
         """Return the least urgent priority that a partition may give: the others have nothing more urgent."""
@@ -110,7 +117,10 @@ class Consumption:
         self.hungry = self.curious = True
 
     def hear(self, priority: int) -> None:
-        """Note that something of this priority waits now."""
+        """Note that something of this priority waits now; behind what is not served here something may that is."""
+        if priority not in self.whole.served:
+            self.wonder()
+            return
         counts = list(self.waiting)
         counts[priority] = max(1, counts[priority])
         self.waiting, self.hungry = tuple(counts), True

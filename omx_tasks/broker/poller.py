@@ -299,6 +299,7 @@ class Poller:
             deliveries=channel.most_deliveries,
             aging=channel.aging,
             least=consumption.whole.least(consumption, now),
+            served=consumption.whole.served,
         )
         consumption.link, consumption.awaited_at = link, now
         consumption.hungry = consumption.curious = False
@@ -315,7 +316,7 @@ class Poller:
             return
         token, consumption.token, consumption.link = consumption.token, "", None
         consumption.attended_at, consumption.awaited_at = time.monotonic(), None
-        got = queues.claimed(reply)
+        got = consumption.whole.seen(queues.claimed(reply))
         consumption.waiting = got.waiting
         if self._wholes.get(consumption.whole.queue) is consumption.whole:
             self._grow(consumption.whole, got.partitions)

@@ -93,15 +93,19 @@ def claim(
     deliveries: int = 0,
     aging: int = 0,
     least: int = Priority.P3,
+    served: Iterable[int] = Priority,
 ) -> Call:
     """Take up to ``most`` messages for ``lease`` ms; read the answer with `claimed`.
 
     One that was delivered ``deliveries`` times (0: no limit) is given to nobody more. While P3 has waited for more
     than ``aging`` ms (0: never mind) one message of eight is P3's, whatever else waits. Of what is less urgent than
-    ``least`` no other is taken.
+    ``least`` no other is taken, and nothing of a priority that is not ``served``.
     """
     names = (*keys.queue_keys(queue), keys.receipt(queue, token))
-    return Call(script("claim_1"), names, (token, most, lease, deliveries, aging, int(least)))
+    digits = "".join(str(int(priority)) for priority in served)
+    return Call(
+        script("claim_1"), names, (token, most, lease, deliveries, aging, int(least), digits)
+    )
 
 
 def claimed(answer: Sequence[Any]) -> Claimed:

@@ -14,6 +14,7 @@ from kombu.pools import producers
 
 from omx_tasks.broker import queues
 from omx_tasks.broker.channel import posting
+from omx_tasks.broker.poller import SLOW_POLL
 from omx_tasks.broker.queues import Posting
 from omx_tasks.priorities import Priority
 from omx_tasks.store import keys
@@ -714,3 +715,35 @@ def test_a_claim_takes_no_more_than_a_batch_and_the_next_one_follows_at_once(
     _collect(connection, 3)
     assert [message.payload for message in got] == list(range(9))
     assert asked == [3, 3, 3]
+
+
+def test_operations_of_priorities_that_are_not_served_are_left_and_hold_up_no_others(
+    connect: Connect, store: Store, queue: str
+) -> None:
+    """What is left neither keeps a consumer busy nor hides the bell of what is for it."""
+    name = f"omx.{queue}"
+    connection, publishing = connect(priorities=[2, 3]), Producer(connect())
+    got, _ = _consume(connection, Queue(name))
+    _until_subscribed(connection)
+    publishing.publish("now", routing_key=name, priority=0)
+    with pytest.raises(TimeoutError):
+        connection.drain_events(timeout=0.5)
+    (consumption,) = connection.transport.poller._consumptions.values()
+    assert not consumption.hungry
+    assert consumption.link is None
+    for number in range(3):
+        publishing.publish(f"later{number}", routing_key=name, priority=2)
+        _collect(connection, 1, seconds=SLOW_POLL / 2)
+        got[-1].ack()
+    assert [message.payload for message in got] == ["later0", "later1", "later2"]
+    assert _stats(store, name).waiting == (1, 0, 0, 0)
+
+
+def test_tasks_that_are_no_operations_are_taken_at_every_priority(
+    connect: Connect, queue: str
+) -> None:
+    connection = connect(priorities=[2])
+    got, _ = _consume(connection, Queue(queue))
+    Producer(connect()).publish("now", routing_key=queue, priority=0)
+    _collect(connection, 1)
+    assert got[0].payload == "now"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -30,13 +31,13 @@ class Bench:
         return list(self.store.run(queues.publish(self.queue, postings)))
 
     def claim(
-        self, most: int = 10, *, token: str = "", lease: int = LONG, **wishes: int
+        self, most: int = 10, *, token: str = "", lease: int = LONG, **wishes: Any
     ) -> Claimed:
         token = token or uuid.uuid4().hex
         call = queues.claim(self.queue, token, most=most, lease=lease, **wishes)
         return queues.claimed(self.store.run(call))
 
-    def ids(self, most: int = 10, **kwargs: int) -> list[str]:
+    def ids(self, most: int = 10, **kwargs: Any) -> list[str]:
         return [delivery.id for delivery in self.claim(most, **kwargs).deliveries]  # type: ignore[arg-type]
 
     @property
@@ -358,3 +359,15 @@ def test_what_nobody_wakes_comes_back_by_itself(bench: Bench, until: Until) -> N
     bench.claim(token="t")
     bench.store.run(queues.park(bench.queue, [Held("a", "t")], delay=50))
     until(lambda: bench.ids() == ["a"])
+
+
+def test_only_served_priorities_are_taken_and_the_share_of_age_only_where_p3_is(
+    bench: Bench, until: Until
+) -> None:
+    for priority in Priority:
+        bench.publish(f"{priority}-a", f"{priority}-b", priority=priority)
+    until(lambda: (bench.stats.oldest[3] or 0) > 0.01)
+    assert bench.ids(8, aging=1, served=[1, 2]) == ["1-a", "1-b", "2-a", "2-b"]
+    assert bench.ids(8, aging=1, served=[1, 2]) == []
+    assert bench.ids(8, served=[3]) == ["3-a", "3-b"]
+    assert bench.claim(1, served=[3]).waiting == (2, 0, 0, 0)

@@ -4,7 +4,8 @@
 -- So that P3 is not starved for ever: while its first message has waited longer than the aging time, one of every
 -- SHARE messages that the queue gives is P3's.
 -- KEYS: the queue's, then the receipt of this claim. ARGV: token, N (more than 1000 are 1000), lease (ms), most deliveries
--- (0: no limit), aging time (ms, 0: none), the least urgent priority that is wanted (P3's share by age apart).
+-- (0: no limit), aging time (ms, 0: none), the least urgent priority that is wanted (P3's share by age apart), and the
+-- priorities that are served at all, as digits.
 -- Returns {left waiting of P0, P1, P2, P3, ms until a delayed message or an ended lease may be claimed (-1: none),
 -- partitions, id, deliveries, body, id, deliveries, body, …}.
 -- Run twice with one token: the same messages (those still held), by the receipt.
@@ -12,7 +13,7 @@
 --@include sweep
 local RECEIPT = KEYS[13]
 local token, wanted, lease, most = ARGV[1], math.min(tonumber(ARGV[2]), 1000), tonumber(ARGV[3]), tonumber(ARGV[4])
-local aging, least = tonumber(ARGV[5]), tonumber(ARGV[6])
+local aging, least, served = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local SHARE = 8
 local now = now_ms()
 local answer = {0, 0, 0, 0, -1, 1}
@@ -59,8 +60,12 @@ sweep_leases(now, most)
 
 local ids = {}
 
+local function serves(priority)
+  return string.find(served, priority, 1, true) ~= nil
+end
+
 local function take(priority, count)
-  if count <= 0 then return end
+  if count <= 0 or not serves(priority) then return end
   local popped = redis.call('ZPOPMIN', WAITING[priority], count)
   for i = 1, #popped, 2 do ids[#ids + 1] = string.sub(popped[i], 17) end
 end
@@ -91,7 +96,7 @@ end
 
 -- How many of the messages that are given now are P3's by right; the fractions of former claims count.
 local function aged()
-  if aging == 0 then return 0 end
+  if aging == 0 or not serves(3) then return 0 end
   local first = redis.call('ZRANGE', WAITING[3], 0, 0)[1]
   if not first or tonumber(string.sub(first, 1, 16), 16) / 1000 > now - aging then return 0 end
   local turn = tonumber(redis.call('HGET', META, 'turn') or '0') + wanted
@@ -107,7 +112,7 @@ if #ids > 0 then lease_and_give() end
 tell_what_is_left()
 if #ids > 0 then
   redis.call('SET', RECEIPT, cjson.encode(ids), 'PX', lease)
-  ring(4)
+  ring({})
 end
 touch()
 return answer

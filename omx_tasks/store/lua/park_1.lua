@@ -4,7 +4,7 @@
 -- Returns how many were set aside or went back. Run twice: the second finds none of them held.
 --@include queue_keys
 local due = now_ms() + tonumber(ARGV[1])
-local before = most_urgent()
+local before = what_waits()
 local parked, back = 0, 0
 for i = 2, #ARGV, 2 do
   local id = ARGV[i]

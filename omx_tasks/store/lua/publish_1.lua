@@ -1,11 +1,11 @@
--- Store messages and ring the queue's bell if they are more urgent than all that waits.
+-- Store messages and ring the queue's bell if none of their priority waited.
 -- KEYS: the queue's. ARGV: per message, of which there are at most 1000: id, priority (0-3), rank (ms), delay (ms), body.
 -- Returns {stored, known}: a message whose id is stored, or was acknowledged lately, is known and not stored again.
 -- Run twice: the second run finds every id known; it writes a number as it is, so that it can be confirmed, too.
 -- However many they are, a handful of commands stores them: some for each one would cost twice as much.
 --@include queue_keys
 local now = now_ms()
-local before = most_urgent()
+local before = what_waits()
 
 local ids, new, seen = {}, {}, {}
 for i = 1, #ARGV, 5 do ids[#ids + 1] = ARGV[i] end

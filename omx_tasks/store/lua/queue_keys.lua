@@ -62,18 +62,23 @@ local function enqueue(id, place)
   redis.call('ZADD', WAITING[place.priority], waiting_entry(id, place))
 end
 
--- The most urgent priority of which messages wait; 4 where none does.
-local function most_urgent()
-  for priority = 0, 3 do
-    if redis.call('EXISTS', WAITING[priority]) == 1 then return priority end
-  end
-  return 4
+-- Of which priorities messages wait.
+local function what_waits()
+  local found = {}
+  for priority = 0, 3 do found[priority] = redis.call('EXISTS', WAITING[priority]) == 1 end
+  return found
 end
 
--- Ring when something more urgent waits than before, and say what: a consumer may be at the less urgent of other queues.
+-- Ring when something waits of a priority of which nothing did before, and say of which, the most urgent one: a consumer
+-- may be at the less urgent of other queues, or not serve the more urgent that wait here.
 local function ring(before)
-  local now = most_urgent()
-  if now < before then redis.call('SPUBLISH', BELL, now) end
+  local now = what_waits()
+  for priority = 0, 3 do
+    if now[priority] and not before[priority] then
+      redis.call('SPUBLISH', BELL, priority)
+      return
+    end
+  end
 end
 
 -- In how many partitions the queue is whose first this is.

@@ -4,7 +4,7 @@
 --@include queue_keys
 local delay, unbegun = tonumber(ARGV[1]), ARGV[2] == '1'
 local now = now_ms()
-local before = most_urgent()
+local before = what_waits()
 local released = 0
 for i = 3, #ARGV, 2 do
   local id = ARGV[i]

@@ -1,7 +1,7 @@
 -- Put dead messages back to their places, as if they had never been delivered.
 -- KEYS: the queue's. ARGV: ids. Returns how many went back. Run twice: the second finds none of them dead.
 --@include queue_keys
-local before = most_urgent()
+local before = what_waits()
 local replayed = 0
 for _, id in ipairs(ARGV) do
   if redis.call('ZREM', DEAD, id) == 1 then

@@ -2,7 +2,7 @@
 -- KEYS: the queue's. ARGV: ids. Returns how many of them the queue knows.
 -- Run twice: the second finds them waiting, and changes nothing; it writes a number as it is, to be confirmed, too.
 --@include queue_keys
-local before = most_urgent()
+local before = what_waits()
 local known, back = 0, 0
 for _, id in ipairs(ARGV) do
   local place = read_place(id)
