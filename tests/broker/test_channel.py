@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -737,6 +738,29 @@ def test_operations_of_priorities_that_are_not_served_are_left_and_hold_up_no_ot
         got[-1].ack()
     assert [message.payload for message in got] == ["later0", "later1", "later2"]
     assert _stats(store, name).waiting == (1, 0, 0, 0)
+
+
+def test_what_a_claim_brings_back_and_does_not_serve_is_heard_of_by_others(
+    connect: Connect, store: Store, queue: str, until: Until
+) -> None:
+    name = f"omx.{queue}"
+    connection = connect()
+    got, _ = _consume(connection, Queue(name))
+    _until_subscribed(connection)
+    with pytest.raises(TimeoutError):
+        connection.drain_events(timeout=0.2)  # it is at rest, and knows of nothing to come
+    channel = connect().default_channel
+    message = channel.prepare_message("late", 0, properties={"delivery_mode": 2})
+    channel._inplace_augment_message(message, "", name)
+    store.run(queues.publish(name, [posting(message)._replace(delay=1)]))
+
+    def seen_waiting() -> bool:
+        call = queues.claim(name, uuid.uuid4().hex, most=1, lease=60_000, served=[2])
+        return queues.claimed(store.run(call)).waiting[Priority.P0] == 1
+
+    until(seen_waiting)
+    _collect(connection, 1, seconds=SLOW_POLL / 2)
+    assert got[0].payload == "late"
 
 
 def test_tasks_that_are_no_operations_are_taken_at_every_priority(

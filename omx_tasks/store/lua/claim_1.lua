@@ -55,8 +55,7 @@ if receipt then
   return answer
 end
 
-sweep_delayed(now)
-sweep_leases(now, most)
+local back = sweep_delayed(now) + sweep_leases(now, most)
 
 local ids = {}
 
@@ -110,9 +109,8 @@ take(3, least == 3 and wanted - #ids or math.min(reserved, wanted - #ids))
 
 if #ids > 0 then lease_and_give() end
 tell_what_is_left()
-if #ids > 0 then
-  redis.call('SET', RECEIPT, cjson.encode(ids), 'PX', lease)
-  ring({})
-end
+if #ids > 0 then redis.call('SET', RECEIPT, cjson.encode(ids), 'PX', lease) end
+-- What is left is for others, and what came back just now may be for them alone.
+if #ids + back > 0 then ring({}) end
 touch()
 return answer

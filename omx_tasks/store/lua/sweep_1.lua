@@ -4,7 +4,7 @@
 -- Run twice: the second finds only what became due since.
 --@include queue_keys
 --@include sweep
-local now, before = now_ms(), most_urgent()
+local now, before = now_ms(), what_waits()
 local due = sweep_delayed(now)
 local returned, dead = sweep_leases(now, tonumber(ARGV[1]))
 if due + returned > 0 then ring(before) end
