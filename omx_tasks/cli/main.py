@@ -37,6 +37,7 @@ COMMANDS = {
     "resume": "resume",
     "tools": "servers",
     "call": "servers",
+    "doctor": "doctor",
     "agents": "system",
     "queues": "queues",
     "turns": "turns",

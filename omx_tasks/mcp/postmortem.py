@@ -38,7 +38,7 @@ def cannot_start(remains: Remains, silent_for: float | None) -> str:
         reason = f"did not finish the MCP handshake within {silent_for:g} s"
     else:
         reason = _failure(remains)
-    return _tell(remains, f"server {config.name!r} ({_what(config)}) {reason}", starting=True)
+    return _tell(remains, f"server {config.name!r} ({what(config)}) {reason}", starting=True)
 
 
 def ended(remains: Remains) -> str:
@@ -56,7 +56,8 @@ def leaf(error: BaseException) -> BaseException:
     return error
 
 
-def _what(config: ServerConfig) -> str:
+def what(config: ServerConfig) -> str:
+    """Return how a server is started or reached, without secrets."""
     if config.transport == "stdio":
         return f"command {config.redact(config.command)!r}"
     parts = urlsplit(config.url)
