@@ -87,6 +87,7 @@ class Host:
             max_message=LARGER * settings.output_limit,
             told=self._told,
             changed=self._circuit_changed,
+            recycled=self._tell.recycled,
         )
         self.outages = Outages(
             name, self._pool, self.capabilities, store, settings.server_patience, self._refresh
@@ -195,6 +196,7 @@ class Host:
             "roles": self._roles,
             "servers": sorted(self._catalogue.keys() - self._failed.keys()),
             "failed": dict(self._failed),
+            "sessions": self._pool.sessions(),
             "circuits": _unwell(self._pool.circuits()),
             "config": self._servers.digest,
             **self.liveness.as_json(),

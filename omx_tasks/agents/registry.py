@@ -26,6 +26,8 @@ class AgentRecord:
     consumer is in another process), ``repaired`` how many times such a queue was attended to anew. ``alone`` counts,
     for each shard (``host:port`` of its master), the writes that were accepted without a replica.
 
+    ``sessions`` says of each: server, state (idle, busy, draining, none, or that of its circuit), protocol, age in
+    seconds, pid, rss in bytes, calls under way, and how often it was recycled for its memory.
     ``circuits`` holds those that are not closed, by server: their state, the reason, and the seconds of it so far.
 
     Of its ``template`` it offers the ``capabilities`` (``*``: all of the catalogue) at its ``priorities``, and goes
@@ -47,6 +49,7 @@ class AgentRecord:
     repaired: int = 0
     alone: dict[str, int] = field(default_factory=dict)
     circuits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
     template: str = EVERYTHING
     capabilities: list[str] = field(default_factory=lambda: [ALL_WORDS])
     priorities: list[str] = field(default_factory=lambda: [*Priority.__members__])

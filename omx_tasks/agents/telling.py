@@ -110,6 +110,11 @@ class Telling:
         data: dict[str, Any] = {"server": server, "agent": self._agent, "error": error}
         self._say([("server.failed" if error else "server.started", data, None, self._agent)])
 
+    def recycled(self, server: str, memory: int, limit: int) -> None:
+        """A server's process was replaced by another one, for the memory that it used."""
+        data = {"server": server, "agent": self._agent, "memory": memory, "limit": limit}
+        self._say([("server.recycled", data, None, self._agent)])
+
     def _say(self, happened: Sequence[Happened]) -> None:
         if self._publisher is None or not happened:
             return

@@ -29,6 +29,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from omx_tasks import sizes
 from omx_tasks.errors import ConfigurationError, NotFoundError, did_you_mean
 from omx_tasks.priorities import Priority
 
@@ -51,8 +52,6 @@ LEFT_OUT: Mapping[str, tuple[tuple[str, ...], str]] = {
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _WORD = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _ROLE = re.compile(r"[^\s{},*]([^{},*\r\n\t]*[^\s{},*])?")
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?(MiB|GiB)")
-_UNITS = {"MiB": 2**20, "GiB": 2**30}
 
 
 def _lines_joined(value: Any) -> Any:
@@ -79,13 +78,6 @@ def _priorities(value: Any) -> Any:
         if name not in Priority.__members__:
             raise ValueError(f"{name!r} is no priority: there are P0, P1, P2 and P3")
     return tuple(sorted(Priority[name] for name in names))
-
-
-def _bytes(value: Any) -> Any:
-    found = _MEMORY.fullmatch(value) if isinstance(value, str) else None
-    if found is None or float(found[1]) == 0:
-        raise ValueError('write a number and its unit, as in "512MiB" or "2GiB"')
-    return round(float(found[1]) * _UNITS[found[2]])
 
 
 def _distinct(value: Any) -> list[str]:
@@ -125,7 +117,7 @@ class Template(_Model):
     servers: Annotated[tuple[str, ...], BeforeValidator(_roles)] = Field(strict=False)
     slots: int = Field(ge=1, le=10_000)
     priorities: Annotated[tuple[Priority, ...], BeforeValidator(_priorities)]
-    memory: Annotated[int, BeforeValidator(_bytes)]
+    memory: Annotated[int, BeforeValidator(sizes.parse)]
     warm: Warm
     replaces: bool = False
 

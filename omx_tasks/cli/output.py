@@ -90,6 +90,16 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
+def age(seconds: float | None) -> str:
+    """Return how long ago something was, as a person reads it; a dash where that is not known."""
+    if seconds is None:
+        return "-"
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return duration(seconds)
+
+
 def brief(reason: str) -> str:
     """Return why a server is broken without what it wrote: its log has that."""
     return reason.partition("\n")[0].removesuffix(" Its standard error ended with:")

@@ -14,8 +14,8 @@ from omx_tasks.broker import audit
 from omx_tasks.broker.audit import GONE, TIMES, QueueReport, Spot
 from omx_tasks.cli.dead import dead
 from omx_tasks.cli.output import (
+    age,
     complain,
-    duration,
     json_option,
     mark,
     print_json,
@@ -119,7 +119,7 @@ def _row(report: QueueReport, wide: bool) -> dict[str, str]:
         "leased": str(stats.leased),
         "delayed": str(stats.delayed),
         "dead": str(stats.dead),
-        "oldest": _age(report.oldest),
+        "oldest": age(report.oldest),
         "in/s": f"{rates.published:.0f}" if rates else "-",
         "out/s": f"{rates.acked:.0f}" if rates else "-",
         "workers": str(report.consumers),
@@ -132,15 +132,6 @@ def _place(spots: tuple[Spot, ...]) -> dict[str, str]:
     if len(spots) == 1:
         return {"slot": str(spots[0].slot), "node": str(spots[0].node)}
     return {"slot": f"{len(spots)} slots", "node": f"{len({s.node for s in spots})} nodes"}
-
-
-def _age(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return duration(seconds)
 
 
 def _fit(rows: list[dict[str, str]], width: int) -> None:

@@ -21,6 +21,7 @@ from omx_tasks.cli.output import (
     say,
     warn,
 )
+from omx_tasks.cli.sessions import sessions
 from omx_tasks.cli.target import existing_store, server_file, warn_of_broken
 from omx_tasks.cli.templates import templates
 from omx_tasks.coordination.registry import coordinators
@@ -151,6 +152,7 @@ def agents(context: click.Context, duties: bool, as_json: bool) -> None:
 
 
 agents.add_command(templates)
+agents.add_command(sessions)
 
 
 def _row(agent: AgentRecord) -> tuple[str | Text, ...]:

@@ -20,6 +20,7 @@ agent.lost                P0  an agent was not heard for too long
 agent.statistics          P3  how busy an agent is
 server.started            P1  a session with an MCP server is open
 server.failed             P0  an MCP server cannot be started
+server.recycled           P1  an MCP server used too much memory, and another one took its place
 queue.backlog             P1  messages wait for long, or nobody consumes the queue
 queue.flowing             P1  they do not any more
 queue.dead                P0  messages were delivered too often, and are parked
@@ -137,6 +138,15 @@ class AgentStatistics(Data):
     done: int
 
 
+class ServerRecycled(Data):
+    """An MCP server of an agent that used ``memory`` bytes and may use ``limit``."""
+
+    server: str
+    agent: str
+    memory: int
+    limit: int
+
+
 class ServerTold(Data):
     """An MCP server of an agent; ``error`` where it cannot be started."""
 
@@ -218,6 +228,7 @@ TABLE: Mapping[str, Kind] = {
     "agent.statistics": Kind(AgentStatistics, Priority.P3),
     "server.started": Kind(ServerTold, Priority.P1),
     "server.failed": Kind(ServerTold, Priority.P0),
+    "server.recycled": Kind(ServerRecycled, Priority.P1),
     "queue.dead": Kind(QueueTold, Priority.P0),
     **_kinds(QueueBacklog, Priority.P1, "queue.backlog", "queue.flowing"),
     "queue.repaired": Kind(QueueTold, Priority.P1),

@@ -273,6 +273,9 @@ def _parse(
         raise ValueError('needs a "command", the program to start')
     if transport != "stdio" and not url:
         raise ValueError(f'needs a "url", because its type is {transport}')
+    omx = hints.parse(raw["omx"]) if "omx" in raw else Hints()
+    if omx.memory is not None and transport != "stdio":
+        raise ValueError('"omx.memory" is for servers with a "command"')
     return ServerConfig(
         name=name,
         path=path,
@@ -284,7 +287,7 @@ def _parse(
         cwd=_text(raw, "cwd") if raw.get("cwd") is not None else None,
         url=url,
         headers=_table(raw, "headers"),
-        hints=hints.parse(raw["omx"]) if "omx" in raw else Hints(),
+        hints=omx,
         access=_access(raw, transport),
         inputs=inputs,
     )

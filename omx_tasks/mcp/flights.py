@@ -60,6 +60,7 @@ class Flights:
     def __init__(self, server: str) -> None:
         self._server = server
         self._all: set[Flight] = set()
+        self._landed = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._all)
@@ -75,6 +76,14 @@ class Flights:
         finally:
             _current.reset(token)
             self._all.discard(flight)
+            if not self._all:
+                self._landed.set()
+
+    async def landed(self) -> None:
+        """Wait until no call is in flight."""
+        while self._all:
+            self._landed.clear()
+            await self._landed.wait()
 
     def refused(self, refusal: Refusal) -> None:
         """Take note of what the request was refused with that is made in this context."""

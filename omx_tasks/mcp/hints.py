@@ -10,6 +10,7 @@ from typing import Any
 import jmespath
 from jmespath.exceptions import JMESPathError
 
+from omx_tasks import sizes
 from omx_tasks.errors import OperationError, did_you_mean
 from omx_tasks.mcp import access
 
@@ -25,7 +26,8 @@ class Hints:
     call's arguments whose value writes take turns on; ``shared`` is the user's word that all
     agents' processes of this server work on the same state; ``cache`` that what the server says
     may be kept (``ttlMs`` of protocol 2026-07-28: resources and lists) is kept for so long;
-    ``roles`` are those of templates that it fills, besides the one that has its name.
+    ``roles`` are those of templates that it fills, besides the one that has its name; ``memory`` is in bytes what its
+    process and those that it starts may use, before another one takes its place.
 
     Turns do not depend on ``shared``: processes without that word may still write to one file, so
     all that have the server's name take turns over the whole cluster.
@@ -37,6 +39,7 @@ class Hints:
     shared: bool = False
     cache: bool = False
     roles: frozenset[str] = frozenset()
+    memory: int | None = None
 
     def resource_of(self, arguments: dict[str, Any]) -> str:
         """Return the name of what a call writes to, as its arguments say; empty: all of the server.
@@ -59,7 +62,16 @@ def parse(raw: Any) -> Hints:
     """Check the ``omx`` object strictly; raises ``ValueError`` that says what is wrong."""
     if not isinstance(raw, dict):
         raise ValueError('"omx" must be an object')
-    known = ("read_only", "idempotent", "resource", "shared", "cache", "roles", *access.KEYS)
+    known = (
+        "read_only",
+        "idempotent",
+        "resource",
+        "shared",
+        "cache",
+        "roles",
+        "memory",
+        *access.KEYS,
+    )
     for key in raw:
         if key not in known:
             hint = did_you_mean(key, known) or f" Known keys: {', '.join(known)}"
@@ -71,7 +83,17 @@ def parse(raw: Any) -> Hints:
         _flag(raw, "shared"),
         _flag(raw, "cache"),
         _texts(raw, "roles", "templates' roles"),
+        _memory(raw),
     )
+
+
+def _memory(raw: dict[str, Any]) -> int | None:
+    if "memory" not in raw:
+        return None
+    try:
+        return sizes.parse(raw["memory"])
+    except ValueError as error:
+        raise ValueError(f'"omx.memory": {error}') from error
 
 
 def _flag(raw: dict[str, Any], key: str) -> bool:

@@ -4,13 +4,15 @@
 
     no session ──opened──► session ──ended──► no session          (anew at once, or after the circuit's pause)
         │                     │
-        └─ does not start     ├─ a call timed out ──► does it answer? ── yes: nothing happens
-           (circuit opens)    │                            └─ no: circuit opens; without calls under way it is ended
+        └─ does not start     ├─ a call timed out, or ──► does it answer? ── yes: nothing happens
+           (circuit opens)    │  none was made lately          └─ no: circuit opens; without calls under way it is ended
+                              ├─ it uses too much memory ──► another one is opened; it ends when its last call has
                               └─ the pause of an open circuit is over ──► does it answer? ── yes: circuit closes
                                                                               └─ no: as above
 
 So a server that died, hangs, or could not start when its agent did comes back by itself. Calls that are under way are
-never cut off by this: one that takes long on a server that is busy with it may be as good as any other.
+never cut off by this: one that takes long on a server that is busy with it may be as good as any other. A server that
+has nothing to do is asked now and then, so that one that hangs is found before a call is sent to it.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
 
+from omx_tasks import sizes
 from omx_tasks.errors import ConfigurationError, OperationError
 from omx_tasks.mcp.circuit import Circuit, State
 from omx_tasks.mcp.session import Session
@@ -30,6 +33,13 @@ from omx_tasks.mcp.session import Session
 SETTLED = 10.0
 #: Seconds in which a server answers that is alive.
 PULSE = 5.0
+#: Seconds after which a server that has nothing to do is asked whether it is there.
+IDLE = 15.0
+#: Seconds that a session must have lived to be replaced for its memory, lest it be done all the time where the limit
+#: is below what the server needs at the least.
+TENURE = 10.0
+#: Seconds that a session which is replaced stays for calls that have just taken it.
+LINGER = 0.5
 
 #: Opens a session; raises `OperationError` or `ConfigurationError`.
 Open: TypeAlias = Callable[[], Awaitable[Session]]
@@ -37,6 +47,11 @@ Open: TypeAlias = Callable[[], Awaitable[Session]]
 Told: TypeAlias = Callable[[str, Session | OperationError], None]
 #: Told of a circuit that changed.
 Changed: TypeAlias = Callable[[Circuit], None]
+#: Told, by server, that it was replaced, with the bytes that it used and those that it may use.
+Recycled: TypeAlias = Callable[[str, int, int], None]
+
+_FIRST = asyncio.FIRST_COMPLETED
+_NONE = {"protocol": "", "age": None, "pid": None, "rss": 0, "calls": 0, "recycled": 0}
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +66,11 @@ class Keeper:
         told: Told = lambda *_: None,
         changed: Changed = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        recycled: Recycled = lambda *_: None,
     ) -> None:
         self.server = server
+        #: How many times it was replaced for its memory.
+        self.recycled = 0
         self.circuit = Circuit(server, self._circuit_changed, clock)
         self._open_session = open_session
         self._told = told
@@ -63,6 +81,8 @@ class Keeper:
         self._opening: asyncio.Task[Session | OperationError] | None = None
         self._task: asyncio.Task[None] | None = None
         self._suspected = asyncio.Event()
+        self._told_recycled = recycled
+        self._leaving: dict[asyncio.Task[None], Session] = {}
 
     def __repr__(self) -> str:
         return f"<Keeper {self._session!r} {self.circuit!r}>"
@@ -94,9 +114,55 @@ class Keeper:
         if self.live is not None:
             self.suspect(error)
 
+    def sessions(self) -> list[dict[str, Any]]:
+        """Return how its sessions are, those that are on their way out last (from any thread)."""
+        now, session = self._clock(), self._session
+        leaving = [_about(one, "draining", None, 0) for one in list(self._leaving.values())]
+        if session is None:
+            nothing = "none" if self.circuit.closed else self.circuit.state
+            return [{**_NONE, "server": self.server, "state": nothing}, *leaving]
+        state: str = self.circuit.state
+        if self.circuit.closed:
+            state = "busy" if len(session.flights) else "idle"
+        return [_about(session, state, now - self._opened_at, self.recycled), *leaving]
+
+    def pids(self) -> list[int]:
+        """Return the processes of its sessions."""
+        found = (self._session, *self._leaving.values())
+        return [one.pid for one in found if one is not None and one.pid is not None]
+
+    def weigh(self, memory: Mapping[int, int]) -> None:
+        """Take note of what processes use; a server that uses too much is replaced."""
+        for leaving in self._leaving.values():
+            leaving.memory = memory.get(leaving.pid or 0, 0)
+        session = self._session
+        if session is None:
+            return
+        session.memory = memory.get(session.pid or 0, 0)
+        limit = session.config.hints.memory
+        settled = self._clock() - self._opened_at >= TENURE
+        if limit is not None and session.memory > limit and settled and self.live is session:
+            self._replace(session, limit)
+
+    def _replace(self, session: Session, limit: int) -> None:
+        self._session = None
+        self.recycled += 1
+        task = asyncio.create_task(_leave(session), name=f"mcp-leave:{self.server}")
+        self._leaving[task] = session
+        task.add_done_callback(self._leaving.pop)
+        logger.warning(
+            "server %r uses %s and may use %s: another one takes its place",
+            self.server,
+            sizes.shown(session.memory),
+            sizes.shown(limit),
+        )
+        self._told_recycled(self.server, session.memory, limit)
+        self._suspected.set()  # whoever sees to it opens another one
+
     async def close(self) -> None:
         """See to it no more, and end the session."""
-        tasks = [task for task in (self._task, self._opening) if task is not None]
+        kept = [task for task in (self._task, self._opening) if task is not None]
+        tasks = [*kept, *self._leaving]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -116,10 +182,13 @@ class Keeper:
                 await self._examine()
 
     async def _trouble(self, session: Session) -> None:
-        """Wait until the session has ended or a call was not answered in time."""
+        """Wait until the session has ended, a call was not answered in time, or none was made for a while."""
         waits = [asyncio.ensure_future(wait) for wait in (session.ended(), self._suspected.wait())]
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            while True:
+                done, _ = await asyncio.wait(waits, timeout=IDLE, return_when=_FIRST)
+                if done or not len(session.flights):
+                    break
         finally:
             for wait in waits:
                 wait.cancel()
@@ -190,3 +259,25 @@ class Keeper:
         elif before == "closed":
             logger.error("server %r is not called for now: %s", self.server, circuit.reason)
         self._changed(circuit)
+
+
+async def _leave(session: Session) -> None:
+    """End a session once the calls on it are over."""
+    try:
+        await asyncio.sleep(LINGER)
+        await session.flights.landed()
+    finally:
+        await session.close()
+
+
+def _about(session: Session, state: str, age: float | None, recycled: int) -> dict[str, Any]:
+    return {
+        "server": session.name,
+        "state": state,
+        "protocol": session.info.protocol,
+        "age": None if age is None else round(age, 1),
+        "pid": session.pid,
+        "rss": session.memory,
+        "calls": len(session.flights),
+        "recycled": recycled,
+    }

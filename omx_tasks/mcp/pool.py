@@ -7,13 +7,18 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from omx_tasks.errors import OperationError, did_you_mean
+from omx_tasks.mcp import memory
 from omx_tasks.mcp.circuit import Circuit
 from omx_tasks.mcp.config import ServerConfig
-from omx_tasks.mcp.keeper import Changed, Keeper, Told
+from omx_tasks.mcp.keeper import Changed, Keeper, Recycled, Told
 from omx_tasks.mcp.process import MAX_MESSAGE
 from omx_tasks.mcp.session import Session, settle
+
+#: Seconds between two looks at what servers use.
+WEIGH = 2.0
 
 
 class SessionPool:
@@ -21,7 +26,8 @@ class SessionPool:
 
     ``deadline`` is the seconds that one server may take to open; ``environ`` resolves ``${…}``;
     ``agent``, ``log_dir`` and ``max_message`` are as in ``Session.open``; ``told`` hears of each session that
-    is opened, and why one could not be, ``changed`` of each circuit that changed; ``clock`` returns seconds.
+    is opened, and why one could not be, ``changed`` of each circuit that changed, ``recycled`` of each server that was
+    replaced for its memory; ``clock`` returns seconds.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class SessionPool:
         told: Told = lambda *_: None,
         changed: Changed = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        recycled: Recycled = lambda *_: None,
     ) -> None:
         self._deadline = deadline
         self._agent = agent
@@ -43,10 +50,11 @@ class SessionPool:
         self._log_dir = log_dir
         self._max_message = max_message
         self._keepers = {
-            name: Keeper(name, partial(self._open, config), told, changed, clock)
+            name: Keeper(name, partial(self._open, config), told, changed, clock, recycled)
             for name, config in servers.items()
         }
         self._closed = False
+        self._weighing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         live = [name for name, keeper in self._keepers.items() if keeper.live is not None]
@@ -57,6 +65,7 @@ class SessionPool:
         outcomes = await asyncio.gather(*map(self._outcome, self._keepers))
         for keeper in self._keepers.values():
             keeper.keep()
+        self._weighing = asyncio.create_task(self._weigh(), name="mcp-weigh")
         return dict(zip(self._keepers, outcomes, strict=True))
 
     def live(self, name: str) -> Session | None:
@@ -88,11 +97,27 @@ class SessionPool:
         """Return the circuit of each server."""
         return {name: keeper.circuit for name, keeper in self._keepers.items()}
 
+    def sessions(self) -> list[dict[str, Any]]:
+        """Return how each session is: server, state, protocol, age, pid, memory (from any thread)."""
+        return [one for keeper in self._keepers.values() for one in keeper.sessions()]
+
     async def close(self) -> None:
         """Close every session in parallel; a few seconds at most. ``get`` fails from now on."""
         self._closed = True
+        if self._weighing is not None:
+            self._weighing.cancel()
+            await asyncio.gather(self._weighing, return_exceptions=True)
         await asyncio.gather(*(keeper.close() for keeper in self._keepers.values()))
         await settle()
+
+    async def _weigh(self) -> None:
+        """See now and then what the servers' processes use."""
+        while True:
+            pids = {pid for keeper in self._keepers.values() for pid in keeper.pids()}
+            used = await asyncio.to_thread(memory.of_trees, pids) if pids else {}
+            for keeper in self._keepers.values():
+                keeper.weigh(used)
+            await asyncio.sleep(WEIGH)
 
     def _keeper(self, name: str) -> Keeper:
         if self._closed:

@@ -72,6 +72,8 @@ class Session:
         self.config = config
         self.flights = Flights(config.name)
         self.cold_seconds = 0.0
+        #: Bytes that its server's processes used when they were looked at last.
+        self.memory = 0
         self.info = Info("", "", "")
         self._agent = agent
         self._offers: dict[str, Any] = {}

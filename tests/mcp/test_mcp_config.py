@@ -197,6 +197,8 @@ def test_the_projects_own_key_is_read_strictly(write):
         ({"command": "x", "omx": []}, "omx"),
         ({"url": "http://h", "omx": {"auth": {"type": "basic"}}}, "client_id and client_secret"),
         ({"url": "http://h", "omx": {"auth": {"clientid": ""}}}, "Did you mean 'client_id'?"),
+        ({"command": "x", "omx": {"memory": "1 potato"}}, '"512MiB" or "2GiB"'),
+        ({"url": "http://h", "omx": {"memory": "1MiB"}}, 'for servers with a "command"'),
         ({"command": "x", "omx": {"ca": "f"}}, 'for servers with a "url"'),
         ({"commnd": "x"}, "Did you mean 'command'?"),
         ({"command": ["x"]}, '"command" must be a string'),

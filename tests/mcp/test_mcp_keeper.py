@@ -12,7 +12,9 @@ import pytest
 
 from omx_tasks.errors import OperationError
 from omx_tasks.mcp import keeper
+from omx_tasks.mcp import pool as pools
 from omx_tasks.mcp.calls import call
+from omx_tasks.mcp.hints import Hints
 from omx_tasks.mcp.pool import SessionPool
 from omx_tasks.mcp.session import Session
 
@@ -22,6 +24,7 @@ class Told:
 
     def __init__(self) -> None:
         self.outcomes: list[Session | OperationError] = []
+        self.recycled: list[tuple[str, int, int]] = []
         self._news = asyncio.Event()
 
     def __call__(self, _server: str, outcome: Session | OperationError) -> None:
@@ -46,7 +49,14 @@ def pool(run, agent, monkeypatch):
 
     async def make(**servers: Any) -> tuple[SessionPool, Told]:
         told = Told()
-        pool = SessionPool(servers, deadline=10, agent=agent, environ={}, told=told)
+        pool = SessionPool(
+            servers,
+            deadline=10,
+            agent=agent,
+            environ={},
+            told=told,
+            recycled=lambda *about: told.recycled.append(about),
+        )
         made.append(pool)
         await pool.warm()
         return pool, told
@@ -114,6 +124,51 @@ def test_a_server_that_hangs_is_ended_and_started_again_once_nobody_waits_for_it
 
     # The other call had its own time, though the server was known to be silent long before.
     assert run(scenario()) == ("timeout", "timeout", "hi")
+
+
+def test_a_server_that_hangs_is_found_before_a_call_is_made(run, pool, script, monkeypatch):
+    monkeypatch.setattr(keeper, "IDLE", 0.2)
+
+    async def scenario():
+        _, told = await pool(a=script("jobs"))
+        session = await told.session(1)
+        os.kill(session.pid, signal.SIGSTOP)
+        fresh = await told.session(2)
+        return (await call(fresh, "tool", "say", {"words": ["hi"]}, timeout=5))["text"]
+
+    assert run(scenario()) == "hi"
+
+
+def test_a_server_that_leaks_is_replaced_and_its_calls_end(run, pool, script, begin, monkeypatch):
+    monkeypatch.setattr(keeper, "TENURE", 0.0)
+    monkeypatch.setattr(pools, "WEIGH", 0.1)
+    monkeypatch.setattr(keeper, "LINGER", 0.1)
+
+    async def scenario():
+        limit = Hints(memory=100 * 2**20)
+        servers, told = await pool(a=script("leaks", hints=limit))
+        first = await told.session(1)
+        waiting = await begin(first, call(first, "tool", "hold", {}, timeout=20))
+        await call(first, "tool", "leak", {"mib": 150}, timeout=20)
+        second = await told.session(2)
+        fresh = await call(second, "tool", "leak", {"mib": 1}, timeout=20)
+        states = [(one["state"], one["pid"]) for one in servers.sessions()]
+        await call(first, "tool", "release", {}, timeout=20)
+        value = await waiting
+        await first.ended()
+        while len(servers.sessions()) > 1:
+            await asyncio.sleep(0.01)
+        (left,) = servers.sessions()
+        pids = (first.pid, second.pid)
+        return value["text"], fresh["text"], states, pids, left, told.recycled
+
+    held, fresh, states, (first, second), left, recycled = run(scenario())
+    assert (held, fresh) == ("released", "done")
+    assert states == [("idle", second), ("draining", first)]
+    assert (left["pid"], left["recycled"], left["protocol"]) == (second, 1, "2025-11-25")
+    assert 0 < left["rss"] < 100 * 2**20
+    ((server, used, limit),) = recycled
+    assert (server, used > limit, limit) == ("a", True, 100 * 2**20)
 
 
 def test_a_server_that_is_only_slow_is_left_alone(run, pool, script, fails):

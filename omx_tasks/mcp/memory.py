@@ -1,0 +1,27 @@
+"""What the processes of servers use: each with all that it has started, such as the server behind its launcher."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+
+import psutil
+
+
+def of_trees(roots: Collection[int]) -> dict[int, int]:
+    """Return the resident bytes of each of these processes and all that it started; nothing of those that are gone."""
+    children: dict[int, list[psutil.Process]] = defaultdict(list)
+    found: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter(["ppid"]):
+        children[process.info["ppid"] or 0].append(process)
+        if process.pid in roots:
+            found[process.pid] = process
+    return {pid: _of(process, children) for pid, process in found.items()}
+
+
+def _of(process: psutil.Process, children: dict[int, list[psutil.Process]]) -> int:
+    try:
+        own: int = process.memory_info().rss
+    except psutil.Error:
+        own = 0
+    return own + sum(_of(child, children) for child in children.get(process.pid, ()))
