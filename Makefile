@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test conformance faults endurance lint clean
+.PHONY: help install demo test conformance faults endurance lint lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,13 @@ faults: $(STAMP) ## Strike clusters under load with every fault and count what i
 
 endurance: $(STAMP) ## Half an hour of mixed load with a random fault every 20 s: lost, stuck, leaked
 	$(BIN)/python tests/faults/endurance.py --minutes 30 --seed 7
+
+LOCK := $(BIN)/uv pip compile --upgrade --python-version 3.11 --python-platform linux --generate-hashes --no-header --no-emit-index-url --quiet
+
+lock: $(STAMP) ## Renew what the image is made of: compose/requirements.lock and compose/build.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOCK) pyproject.toml --extra container -o compose/requirements.lock
+	echo 'hatchling>=1.27' | $(LOCK) - -o compose/build.lock
 
 clean: ## Remove .venv/ and everything that tools left behind
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
