@@ -108,7 +108,7 @@ class EndingsDuty:
             one
             for one in found
             if one.state == "cancelled"
-            or (one.is_over and any(heard >= one.created for heard in lost.values()))
+            or (one.is_over and any(heard + SILENT >= one.created for heard in lost.values()))
         ]
         if not doubtful:
             return 0
