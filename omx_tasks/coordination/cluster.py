@@ -68,7 +68,9 @@ def changes(before: Seen | None, now: Seen) -> Iterator[Draft]:
         if one["failed"] != known["failed"]:
             what = "node_down" if one["failed"] else "node_up"
             yield Draft(f"cluster.{what}", {"node": one["node"]}, key=NAME)
-        if one["slots"] and known["master"] is not None:
+    for node_id, one in now["nodes"].items():
+        known = old["nodes"].get(node_id, one)
+        if one["slots"] and known["master"] is not None and one["master"] is None:
             former = old["nodes"].get(known["master"], {"node": None})["node"]
             yield Draft("cluster.failover", {"node": one["node"], "former": former}, key=NAME)
     lacks, lacked = (bool(one["alone"] or one["lost"]) for one in (now, old))
