@@ -36,8 +36,10 @@ class OperationTask(Task):
 def operation(task: Task, run_id: str, operation_id: str) -> str:
     """Run one operation of a run and return its state."""
     again = bool((task.request.delivery_info or {}).get("redelivered"))
+    ready = task.request.get("ready")
+    runner = OperationTask.hosts.get().runner
     try:
-        outcome = OperationTask.hosts.get().runner.run(run_id, operation_id, redelivered=again)
+        outcome = runner.run(run_id, operation_id, redelivered=again, ready=ready)
     except OmxError as error:
         raise rejection(error) from error
     return outcome.state if outcome else "nothing to do"

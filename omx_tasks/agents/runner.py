@@ -41,6 +41,7 @@ from omx_tasks.agents.slots import Slots
 from omx_tasks.agents.steps import Steps
 from omx_tasks.agents.telling import Telling
 from omx_tasks.agents.turns import Place, Turns, WaitsError
+from omx_tasks.agents.waiting import Waiting
 from omx_tasks.agents.wire import Wire
 from omx_tasks.agents.work import Done, Stay, Work
 from omx_tasks.errors import OmxError, OperationError
@@ -133,16 +134,17 @@ class Runner:
         limit: float | None = None,
         onward: Onward | None = None,
         begun: Begun | None = None,
+        ready: object = None,
     ) -> Work:
         """Run an operation; ``done`` is told once, on the loop, when all is stored.
 
         One that was revoked is not begun, but cancelled; one that is ``redelivered`` may be over. ``limit`` is how many
-        seconds its call may take at most. One of its successors may go ``onward`` here: it comes with what was
-        ``begun``, on the loop.
+        seconds its call may take at most, ``ready`` since when it waits (Unix seconds). One of its successors may go
+        ``onward`` here: it comes with what was ``begun``, on the loop.
         """
         work = Work(self, run_id, operation, done)
         work.revoked, work.limit, work.onward, work.begun = revoked, limit, onward, begun
-        work.redelivered = redelivered
+        work.redelivered, work.waiting = redelivered, Waiting.told(ready)
         with self._idle:
             self._under_way.add(work)
             self._by_run.add(work)
@@ -156,7 +158,14 @@ class Runner:
             self._end(work, None, OmxError("this agent is shutting down"))
         return work
 
-    def run(self, run_id: str, operation: str, *, redelivered: bool = False) -> Outcome | None:
+    def run(
+        self,
+        run_id: str,
+        operation: str,
+        *,
+        redelivered: bool = False,
+        ready: object = None,
+    ) -> Outcome | None:
         """Run an operation and wait for it; raises `OmxError` when it must be delivered again."""
         answer: Future[Outcome | None] = Future()
 
@@ -166,7 +175,7 @@ class Runner:
             else:
                 answer.set_result(outcome)
 
-        self.submit(run_id, operation, done, redelivered=redelivered)
+        self.submit(run_id, operation, done, redelivered=redelivered, ready=ready)
         return answer.result()
 
     def revoke(self, work: Work) -> None:
@@ -334,6 +343,7 @@ class Runner:
         if start.verdict != "go":
             return None
         work.call.attempts = start.before + start.attempt
+        work.waiting = work.waiting.over()
         self._tell.operation_started(run_id, operation, work.call.attempts)
         scope = _scope(plan, operation, start)
         if step.foreach is not None and item_of(operation)[1] is None:
@@ -462,7 +472,7 @@ class Runner:
     def _told(self, work: Work, outcome: Outcome, run_state: str | None) -> None:
         """Tell how an operation ended, and its run if that was its end."""
         plan, step = _known(work)
-        self._tell.operation_over(work.run_id, step, work.operation, outcome)
+        self._tell.operation_over(work.run_id, plan, step, work.operation, outcome, work.waiting)
         if run_state is not None:
             self._tell.run_over(work.run_id, plan, run_state)
 

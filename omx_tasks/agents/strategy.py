@@ -93,6 +93,7 @@ class Taker:
             limit=self._consumer.pool.limit_of(self._task),
             onward=OnRequest(self._consumer, partial(self._go_on, request)),
             begun=begun,
+            ready=request.message.headers.get("ready") if begun is None else time.time(),
         )
         for told in self._consumer.on_task_message:
             told(request)

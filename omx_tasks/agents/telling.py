@@ -12,6 +12,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from omx_tasks.agents.waiting import NO_WAIT, Waiting
+from omx_tasks.broker.routing import set_name
 from omx_tasks.errors import OmxError
 from omx_tasks.graph.stored import StoredPlan, StoredStep
 from omx_tasks.results.joins import Outcome
@@ -40,10 +42,14 @@ class Telling:
     """Makes events of what happens on the agent ``agent``; without a ``publisher`` of nothing."""
 
     def __init__(
-        self, agent: str = "", publisher: Publisher | None = None, operations: Told = Told.ENDED
+        self,
+        agent: str = "",
+        publisher: Publisher | None = None,
+        operations: Told = Told.ENDED,
+        template: str | None = None,
     ) -> None:
         self.left_out = 0
-        self._agent = agent
+        self._agent, self._template = agent, template
         self._publisher = publisher
         self._started = publisher is not None and operations is Told.ALL
         self._ended = publisher is not None and operations in (Told.ENDED, Told.ALL)
@@ -62,16 +68,30 @@ class Telling:
             self._gather(("operation.started", data, None, run_id))
 
     def operation_over(
-        self, run_id: str, step: StoredStep, operation: str, outcome: Outcome
+        self,
+        run_id: str,
+        plan: StoredPlan,
+        step: StoredStep,
+        operation: str,
+        outcome: Outcome,
+        waiting: Waiting = NO_WAIT,
     ) -> None:
         """An operation's outcome is stored."""
         if not (self._ended if outcome.state == "succeeded" else self._failed):
             return
         data = {
             "run": run_id,
+            "graph": plan.name,
             "operation": operation,
             "server": step.server,
+            "kind": step.kind,
+            "target": step.target,
+            "priority": step.priority,
+            "capabilities": set_name(step.capabilities),
             "agent": outcome.agent,
+            "template": self._template,
+            "ready": waiting.since,
+            "waited": waiting.seconds,
             "attempts": outcome.attempts,
             "started": outcome.started,
             "finished": outcome.finished,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from omx_tasks.agents.cutoff import CallMade
 from omx_tasks.agents.onward import Begun, Onward
 from omx_tasks.agents.turns import Place
+from omx_tasks.agents.waiting import NO_WAIT
 from omx_tasks.errors import OmxError
 from omx_tasks.graph.stored import StoredPlan, StoredStep, item_of
 from omx_tasks.results.joins import Following, Outcome
@@ -37,6 +38,7 @@ class Work:
     __slots__ = (
         "__weakref__", "_done", "_ended", "_runner", "after", "begun", "call", "cancelled", "limit", "onward",
         "operation", "passing", "placed", "plan", "redelivered", "revoked", "run_id", "task", "token", "turn",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, runner: Runner, run_id: str, operation: str, done: Done) -> None:
@@ -58,6 +60,7 @@ class Work:
         #: Whether it has a slot.
         self.placed = False
         self.turn: Place | None = None
+        self.waiting = NO_WAIT
         self.passing: asyncio.Future[OmxError | None] | None = None
         self._runner = runner
         self._done = done

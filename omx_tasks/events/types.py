@@ -111,12 +111,24 @@ class OperationProgress(Data):
 
 
 class OperationOver(Data):
-    """An operation's end; ``started`` and ``finished`` are Unix seconds of the call itself."""
+    """An operation's end; ``started`` and ``finished`` are Unix seconds of the call itself.
+
+    ``graph`` is the graph's name, ``kind`` and ``target`` say what was called, ``capabilities`` the set that it
+    required, ``priority`` its own; ``ready`` is when it could have been begun, ``waited`` the seconds until it was.
+    """
 
     run: str
     operation: str
+    graph: str | None = None
     server: str | None = None
+    kind: str | None = None
+    target: str | None = None
+    priority: int | None = None
+    capabilities: str | None = None
     agent: str | None = None
+    template: str | None = None
+    ready: float | None = None
+    waited: float | None = None
     attempts: int = 0
     started: float | None = None
     finished: float | None = None

@@ -1,9 +1,9 @@
 """Counts how long things took in buckets whose bounds grow by a constant factor; quantiles come from them.
 
 Eight buckets to a doubling: bucket 0 is what took up to 10 µs, bucket n what took more than
-``10 µs * 2 ** ((n - 1) / 8)`` and up to ``10 µs * 2 ** (n / 8)``; the last one (400, far beyond the age of everything)
-takes what is longer. A quantile is told as the geometric middle of its bucket, so it is wrong by `ERROR` at most, 4.4 %,
-whatever its size; below 10 µs it is told as 10 µs. Histograms of any times and agents can be added, which averages and
+``10 µs * 2 ** ((n - 1) / 8)`` and up to ``10 µs * 2 ** (n / 8)``; the last one (400, far beyond all ages) takes what
+is longer. A quantile is told as the geometric middle of its bucket, so it is wrong by `ERROR` at most, 4.4 %, whatever
+its size; below 10 µs it is told as 10 µs. Histograms of any times and agents can be added, which averages and
 quantiles cannot.
 
 Only buckets with something in them are kept: a mapping of their numbers to counts.

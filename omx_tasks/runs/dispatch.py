@@ -3,13 +3,15 @@
 A message is an ordinary Celery message (protocol 2) for the task ``omx.operation`` with two arguments, the run's id
 and the operation's. It is filled into a form, since signing each one through Celery costs ten times as much.
 Its id is made from the run, the operation (which carries the run's generation) and nothing else, so that publishing
-twice stores once, and what is resumed is no repetition.
+twice stores once, and what is resumed is no repetition. Its header ``ready`` says since when it waits (Unix
+seconds).
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
@@ -68,6 +70,7 @@ def _posting(run_id: str, operation: str, step: StoredStep, queue: str, origin: 
         "args": quoted(shown(run_id, operation)),
         "kwargs": quoted(step.shown),
         "origin": origin,
+        "ready": f"{time.time():.6f}",
         "queue": queue,
         "priority": str(step.priority),
     }
@@ -95,6 +98,7 @@ _MESSAGE = Form(
             "argsrepr": blank("args"),
             "kwargsrepr": blank("kwargs"),
             "origin": blank("origin"),
+            "ready": blank("ready"),
         },
         "properties": {
             "correlation_id": blank("name"),

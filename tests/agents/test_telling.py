@@ -40,7 +40,22 @@ def test_a_run_is_told_from_its_submission_to_its_end(
     assert events["run.succeeded"].data == {"run": run.id, "name": "told"}
     said = events["b"].data
     assert (said["server"], said["attempts"], said["error"]) == (shared.ledger, 1, None)
-    assert said["finished"] >= said["started"]
+    assert said["finished"] >= said["started"] >= said["ready"]
+    assert (said["graph"], said["kind"], said["target"]) == ("told", "tool", "read")
+    assert (said["priority"], said["capabilities"]) == (2, f"server:{shared.ledger}")
+    assert said["template"] is None
+
+
+def test_an_operation_tells_how_long_it_waited_for_a_slot(fleet: Fleet, until: Until) -> None:
+    fleet.start(slots=1)
+    calls = [fleet.call(name, arguments={"seconds": 0.3}) for name in "ab"]
+    run = fleet.submit(*calls)
+    run.wait(30)
+    until(lambda: types(fleet.store, run.id).count("operation.succeeded") == 2)
+    said = [event.data for event in told(fleet.store, run.id) if "operation" in event.data]
+    first, second = sorted(said, key=lambda data: data["started"])
+    assert first["waited"] < second["waited"]
+    assert 0.3 <= second["waited"] <= second["started"] - second["ready"] + 0.001
 
 
 def test_failures_are_urgent_and_what_is_skipped_is_not_told_by_itself(
