@@ -13,7 +13,7 @@ from typing import Any
 
 from omx_tasks.events.handlers import Handler
 from omx_tasks.events.log import Claim, Given
-from omx_tasks.events.types import Event, EventError
+from omx_tasks.events.types import Event, EventError, Place
 from omx_tasks.priorities import Priority
 
 #: Characters of an error that are kept with a dead event.
@@ -111,7 +111,8 @@ def hands_of(partition: int, claim: Claim) -> Iterator[Hand]:
             hand.wait_behind(given)
             continue
         try:
-            event = Event.read(given.text, given.tried + 1)
+            place = None if again else Place(partition, int(given.place))
+            event = Event.read(given.text, given.tried + 1, place)
         except (EventError, ValueError, LookupError, TypeError) as error:
             hand.unreadable(given, f"it cannot be read: {error!r}"[:ERROR])
         else:

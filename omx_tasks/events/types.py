@@ -254,8 +254,18 @@ TABLE: Mapping[str, Kind] = {
 FAMILIES = frozenset(name.partition(".")[0] for name in TABLE)
 
 
+class Place(NamedTuple):
+    """Where an event is: its log is that of its partition and priority, in which numbers rise from event to event."""
+
+    partition: int
+    number: int
+
+
 class Event(NamedTuple):
-    """Something that happened. ``at`` is Unix seconds of its publisher's clock; ``deliveries`` counts this one, too."""
+    """Something that happened. ``at`` is Unix seconds of its publisher's clock; ``deliveries`` counts this one, too.
+
+    ``place`` is known to handlers, but of an event that is tried again after it failed: those come out of order.
+    """
 
     id: str
     type: str
@@ -264,6 +274,7 @@ class Event(NamedTuple):
     at: float
     data: dict[str, Any]
     deliveries: int = 1
+    place: Place | None = None
 
     def text(self) -> str:
         """Return the event as it is stored: JSON, with the version of its form."""
@@ -282,7 +293,7 @@ class Event(NamedTuple):
         }
 
     @classmethod
-    def read(cls, text: bytes | str, deliveries: int = 1) -> Event:
+    def read(cls, text: bytes | str, deliveries: int = 1, place: Place | None = None) -> Event:
         """Read a stored event; raises `EventError` where its form is a newer one than is known here."""
         form = json.loads(text)
         if form["v"] > VERSION:
@@ -297,6 +308,7 @@ class Event(NamedTuple):
             form["at"],
             form["data"],
             deliveries,
+            place,
         )
 
 

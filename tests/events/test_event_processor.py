@@ -70,6 +70,9 @@ def test_a_handler_gets_each_event_once_and_those_of_a_key_in_order(
     for key in {event.key for event in got}:
         numbers = [event.data["n"] for event in got if event.key == key]
         assert numbers == sorted(numbers)
+        places = [event.place for event in got if event.key == key and event.place]
+        assert len(places) == len(numbers)
+        assert places == sorted(set(places))
 
 
 def test_a_handler_of_batches_gets_lists(bus: Bus, serve: Serve, word: str, until: Until) -> None:
