@@ -171,6 +171,17 @@ class Settings(BaseSettings):
         None,
         description="Folder for spilled events; default: spill, where the system keeps its state",
     )
+    stats_minutes: float = Field(
+        14_400.0, ge=60, description="How long what was counted is kept by the minute"
+    )
+    stats_hours: float = Field(
+        864_000.0, ge=3600, description="How long what was counted is kept by the hour"
+    )
+    stats_series: int = Field(
+        500,
+        ge=1,
+        description="Operations, tools, types … that are counted each by itself; all others together",
+    )
     webhook_url: str | None = Field(
         None, description="Where the shipped webhook handler sends events"
     )

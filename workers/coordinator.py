@@ -22,6 +22,7 @@ from omx_tasks.coordination.queues import QueuesDuty, RetireDuty
 from omx_tasks.coordination.runs import EndingsDuty, ReconcileDuty, forget_runs
 from omx_tasks.errors import OmxError
 from omx_tasks.events.handlers import Handler, discover
+from omx_tasks.monitoring.tracker import Tracker
 from omx_tasks.settings import Settings
 from omx_tasks.store.in_use import broker_url, make_store
 
@@ -42,8 +43,8 @@ def duties(given: Settings) -> list[Duty]:
 
 
 def handlers(given: Settings) -> list[Handler]:
-    """Return the handlers of events that every coordinator serves: the user's (OMX_HANDLERS, entry points)."""
-    return discover(given.handlers)
+    """Return the handlers of events that every coordinator serves: what counts, the user's (OMX_HANDLERS, entry points)."""
+    return [Tracker(make_store(), given).handler(), *discover(given.handlers)]
 
 
 @click.command()

@@ -303,6 +303,25 @@ def durations_report(token: str) -> str:
     return f"omx:{tag('durations')}:report:{token}"
 
 
+# --- what was counted of the events: omx:{counts}:… ---------------------------------------------------
+
+
+def counts_state() -> str:
+    """Hash: ``partition:priority`` → number of the last event of that log that is counted; ``since`` (ms), ``late``,
+    ``repeated``."""
+    return f"omx:{tag('counts')}:state"
+
+
+def counts_names(dimension: str) -> str:
+    """Sorted set: names of series, by when they were last counted (ms)."""
+    return f"omx:{tag('counts')}:names:{dimension}"
+
+
+def counts(span: str, number: int, dimension: str) -> str:
+    """Hash: name of a series ('': of all that have no series of their own) → JSON of its counts in that time."""
+    return f"omx:{tag('counts')}:{span}:{number}:{dimension}"
+
+
 # --- events: omx:{events:N…}:… ----------------------------------------------------------------------
 
 #: How far from its place on the ring of slots a partition may be.

@@ -1,0 +1,178 @@
+"""Counts a batch of events: by what they are about, and by the minute and the hour in which it happened.
+
+=============  =========================================  ==================================
+dimension      a series for each                          an operation counts when
+=============  =========================================  ==================================
+operation      operation of a graph: ``GRAPH/ID``         it is over
+server         server that was called                     it is over
+tool           tool, resource or prompt of a server       it is over
+template       template of the agent that called          it is over
+priority       priority of the operation, P0 to P3        it is over
+capabilities   set of capabilities that it required       it was ready: these are arrivals
+event          type of event, also of the users' own      (each event counts)
+=============  =========================================  ==================================
+
+All items of a foreach are one operation. What was skipped has no event of its own. Failed is also what is unknown;
+what was cancelled is counted, and did not fail.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import NamedTuple
+
+from omx_tasks.events.types import Event
+from omx_tasks.graph.stored import item_of
+from omx_tasks.monitoring.counts import Count
+from omx_tasks.monitoring.histogram import bucket_of
+
+#: Characters of a series' name that are kept.
+LONGEST = 200
+
+_FAILED = frozenset({"operation.failed", "operation.unknown"})
+_OVER = _FAILED | {"operation.succeeded", "operation.cancelled"}
+
+
+class Dimension(StrEnum):
+    """What counts can be told apart by."""
+
+    OPERATION = "operation"
+    SERVER = "server"
+    TOOL = "tool"
+    TEMPLATE = "template"
+    PRIORITY = "priority"
+    CAPABILITIES = "capabilities"
+    EVENT = "event"
+
+
+class Span(StrEnum):
+    """How long a bucket of time is."""
+
+    MINUTE = "minute"
+    HOUR = "hour"
+
+    @property
+    def seconds(self) -> int:
+        """Its length."""
+        return 60 if self is Span.MINUTE else 3600
+
+    def of(self, at: float) -> int:
+        """Return the number of the bucket that a time (Unix seconds) is in."""
+        return int(at // self.seconds)
+
+
+class Bucket(NamedTuple):
+    """A while, by its number since 1970, and what is told apart in it."""
+
+    span: Span
+    number: int
+    dimension: Dimension
+
+    @property
+    def ends(self) -> int:
+        """Unix seconds."""
+        return (self.number + 1) * self.span.seconds
+
+
+class _Kind(NamedTuple):
+    """What a batch's events of one kind share: they are counted once, and then added to each series."""
+
+    minute: int
+    arrived: int | None
+    type: str
+    graph: str | None
+    operation: str | None
+    server: str | None
+    kind: str | None
+    target: str | None
+    template: str | None
+    priority: int | None
+    capabilities: str | None
+
+
+Tally = dict[Bucket, dict[str, Count]]
+
+
+def tally(events: Iterable[Event], now: float) -> Tally:
+    """Count events; what its publisher's clock puts later than ``now`` happened now."""
+    kinds: dict[_Kind, Count] = defaultdict(Count)
+    for event in events:
+        kind = _kind_of(event, now)
+        _count(event, kinds[kind])
+    counts: Tally = defaultdict(lambda: defaultdict(Count))
+    for kind, count in kinds.items():
+        for minute, dimension, name in _series_of(kind):
+            name, about = name[:LONGEST], _alone(count) if dimension is Dimension.EVENT else count
+            counts[Bucket(Span.MINUTE, minute, dimension)][name].add(about)
+            counts[Bucket(Span.HOUR, minute // 60, dimension)][name].add(about)
+    return counts
+
+
+def _kind_of(event: Event, now: float) -> _Kind:
+    minute = Span.MINUTE.of(min(event.at, now))
+    data = event.data
+    if event.type not in _OVER:
+        return _Kind(minute, None, event.type, *([None] * 8))
+    ready = data.get("ready")
+    return _Kind(
+        minute,
+        None if ready is None else Span.MINUTE.of(min(ready, now)),
+        event.type,
+        data.get("graph"),
+        item_of(data["operation"])[0],
+        data.get("server"),
+        data.get("kind"),
+        data.get("target"),
+        data.get("template"),
+        data.get("priority"),
+        data.get("capabilities"),
+    )
+
+
+def _count(event: Event, count: Count) -> None:
+    count.number += 1
+    if event.type not in _OVER:
+        return
+    data = event.data
+    count.failed += event.type in _FAILED
+    count.attempts += data.get("attempts", 0)
+    started, finished = data.get("started"), data.get("finished")
+    if started is not None and finished is not None and event.type != "operation.cancelled":
+        seconds = max(0.0, finished - started)
+        count.seconds += seconds
+        count.calls[bucket_of(seconds)] += 1
+    if (waited := data.get("waited")) is not None:
+        count.waits[bucket_of(waited)] += 1
+
+
+def _series_of(kind: _Kind) -> Iterator[tuple[int, Dimension, str]]:
+    """Yield the series that a kind counts in: minute, dimension, name."""
+    at = kind.minute
+    yield at, Dimension.EVENT, kind.type
+    if kind.graph is not None:
+        yield at, Dimension.OPERATION, f"{kind.graph}/{kind.operation}"
+    if kind.server is not None:
+        yield at, Dimension.SERVER, kind.server
+        what = kind.target if kind.kind == "tool" else f"{kind.kind} {kind.target}"
+        if kind.target is not None:
+            yield at, Dimension.TOOL, f"{kind.server} {what}"
+    if kind.template is not None:
+        yield at, Dimension.TEMPLATE, kind.template
+    if kind.priority is not None:
+        yield at, Dimension.PRIORITY, f"P{kind.priority}"
+    if kind.arrived is not None and kind.capabilities is not None:
+        yield kind.arrived, Dimension.CAPABILITIES, kind.capabilities
+
+
+def _alone(count: Count) -> Count:
+    """Return only how many there were: what an event is about has its own series."""
+    return Count(count.number)
+
+
+def as_json(counts: dict[str, Count]) -> str:
+    """Return the series of a bucket as the store takes them."""
+    series = {name: count.as_json() for name, count in counts.items()}
+    return json.dumps(series, separators=(",", ":"), ensure_ascii=False)
