@@ -43,7 +43,7 @@ def duties(given: Settings) -> list[Duty]:
 
 
 def handlers(given: Settings) -> list[Handler]:
-    """Return the handlers of events that every coordinator serves: what counts, the user's (OMX_HANDLERS, entry points)."""
+    """Return the handlers of events that every coordinator serves: the tracker, and the user's."""
     return [Tracker(make_store(), given).handler(), *discover(given.handlers)]
 
 

@@ -33,7 +33,7 @@ from omx_tasks.mcp.config import ServerConfig, ServerFile
 from omx_tasks.mcp.loop import LoopThread
 from omx_tasks.mcp.pool import SessionPool
 from omx_tasks.mcp.session import Session
-from omx_tasks.settings import Settings
+from omx_tasks.settings import Settings, Told
 from omx_tasks.store.client import Store
 from omx_tasks.store.courier import Courier
 
@@ -77,6 +77,7 @@ class Host:
         self._slots = slots
         self._catalogue: dict[str, str] = {}
         self._failed: dict[str, str] = {}
+        self._tells = settings.events_operations if publisher is not None else Told.NONE
         self._tell = Telling(name, publisher, settings.events_operations)
         self._pool = SessionPool(
             configs,
@@ -199,6 +200,7 @@ class Host:
             "sessions": self._pool.sessions(),
             "circuits": _unwell(self._pool.circuits()),
             "config": self._servers.digest,
+            "tells": self._tells,
             **self.liveness.as_json(),
         }
         return json.dumps(record)

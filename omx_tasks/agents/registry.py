@@ -32,7 +32,7 @@ class AgentRecord:
 
     Of its ``template`` it offers the ``capabilities`` (``*``: all of the catalogue) at its ``priorities``, and goes
     without the ``unfilled`` roles. ``roles`` are those that each server of its file fills, also of servers that its
-    template does not hold.
+    template does not hold. ``tells`` says of which operations it publishes events.
     """
 
     name: str
@@ -55,6 +55,7 @@ class AgentRecord:
     priorities: list[str] = field(default_factory=lambda: [*Priority.__members__])
     unfilled: list[str] = field(default_factory=list)
     roles: dict[str, list[str]] = field(default_factory=dict)
+    tells: str = "ended"
 
 
 def agents(store: Store) -> list[AgentRecord]:

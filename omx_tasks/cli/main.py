@@ -44,6 +44,7 @@ COMMANDS = {
     "publish": "events",
     "events": "events",
     "handle": "events",
+    "stats": "stats",
     "cluster": "cluster",
     "bench": "bench",
 }
