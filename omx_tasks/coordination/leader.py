@@ -33,7 +33,7 @@ from omx_tasks.store.client import Store
 from omx_tasks.store.scripts import Call, script
 
 #: Seconds that a lease lasts, between two renewals, and between two looks of one that stands by.
-LEASE, RENEW, LOOK = 2.5, 0.5, 0.25
+LEASE, RENEW, LOOK = 3.0, 0.5, 0.25
 #: By how many seconds a leader stops earlier than its lease ends: a request may be on its way for so long.
 MARGIN = 0.25
 #: Seconds for which one renewal is tried.

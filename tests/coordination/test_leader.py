@@ -50,9 +50,10 @@ def test_a_leader_renews_with_the_token_that_it_has(make: Make) -> None:
 def test_who_is_not_heard_leads_no_more_and_knows_it(
     make: Make, until: Callable[..., None]
 ) -> None:
-    first, second = make("first", lease=0.6), make("second")
+    first = make("first", lease=2.0)
     term = first.term
     assert term is not None
+    second = make("second")
     until(lambda: not term.holds)
     with pytest.raises(NotLeadingError):
         term.store.command("key", "SET", "key", 1)
@@ -70,11 +71,12 @@ def test_what_a_late_leader_writes_down_is_refused_by_the_store(
     make: Make, store: Store, until: Callable[..., None]
 ) -> None:
     """Also where it takes itself for the leader still."""
-    first, second = make("first", lease=0.6), make("second")
+    first = make("first", lease=2.0)
     late = first.term
     assert late is not None
-    late.keep("duty", "early")
     late.extend(time.monotonic() + 60)
+    late.keep("duty", "early")
+    second = make("second")
 
     def takes() -> bool:
         second.beat("{}")
@@ -102,7 +104,7 @@ def test_the_tokens_rise_where_the_lease_was_lost_with_its_node(make: Make, stor
 def test_without_a_cluster_a_leader_goes_on_and_leads_no_more(
     cluster_url: str, until: Callable[..., None]
 ) -> None:
-    leader = Leader(lambda: Store(cluster_url), "cut off", lease=0.8)
+    leader = Leader(lambda: Store(cluster_url), "cut off", lease=2.0)
 
     def leads() -> bool:
         leader.beat("{}")
