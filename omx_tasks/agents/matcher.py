@@ -30,7 +30,9 @@ from omx_tasks.priorities import Priority
 
 #: Of more templates, agents or problems than so many, these are named.
 NAMED, MOST_PROBLEMS = 3, 25
-QUEUE_ANYWAY = "; or have it queued until one is up: `omx run --wait-for-agents`"
+QUEUE_ANYWAY = (
+    "To have it queued all the same, until such an agent is up: `omx run --wait-for-agents`"
+)
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,13 @@ class Matcher:
             return
         first = {Wanted.by(operation): operation.id for operation in reversed(graph.operations)}
         problems = [
-            f"operation {name!r}: {why}{QUEUE_ANYWAY}"
+            f"operation {name!r}: {why}"
             for wanted, name in reversed(first.items())
             if (why := self.why_not(wanted)) is not None
         ]
         if problems:
-            raise ConfigurationError(prefixed(source, problems[:MOST_PROBLEMS]))
+            told = prefixed(source, problems[:MOST_PROBLEMS])
+            raise ConfigurationError(f"{told}\n{QUEUE_ANYWAY}")
 
     def why_not(self, wanted: Wanted) -> str | None:
         """Return why no agent that is up takes this, and what can be done; None where one does."""
@@ -114,7 +117,10 @@ class Matcher:
         serving = [one for one in able if wanted.priority in one.priorities]
         if not serving:
             served = _each(f"{one.name} serves {spelled(one.priorities)}" for one in able)
-            return f"no template that offers {_list(wanted.words)} serves {wanted.priority.name}: {served}"
+            return (
+                f"no template that offers {_list(wanted.words)} serves {wanted.priority.name} ({served}): give it "
+                "another priority, or start an agent without a template, which serves all"
+            )
         fitting = [one for one in serving if wanted.servers <= self._held(one)]
         broken = self._broken(wanted, {one.name for one in fitting})
         return f"no agent that is up has {wanted}{self._at(wanted)}; " + (

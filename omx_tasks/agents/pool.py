@@ -35,12 +35,14 @@ from omx_tasks.agents.back import rejection
 from omx_tasks.agents.host import Host
 from omx_tasks.agents.threads import Threads
 from omx_tasks.agents.work import Work
-from omx_tasks.errors import OmxError
+from omx_tasks.errors import OmxError, UsageError
 from omx_tasks.results.joins import Outcome
 
 logger = logging.getLogger(__name__)
 
 OPERATION = "omx.operation"
+#: The exit code of a worker whose server file or template is wrong.
+USAGE = 2
 #: Seconds that a warm shutdown waits for what is under way.
 DRAIN = 60.0
 #: Seconds between two looks whether the shutdown became a cold one meanwhile.
@@ -90,11 +92,15 @@ class TaskPool(BasePool):
         self._warned = False
 
     def on_start(self) -> None:
-        """Warm up: when this returns, every server that can be is up."""
+        """Warm up: when this returns, every server that can be is up; end the worker where its settings are wrong."""
         if self._limits(None, None):
             self._warn_of_limits()
         _, node = self.options["initargs"]
-        host = TaskPool.make_host(node, self.limit)
+        try:
+            host = TaskPool.make_host(node, self.limit)
+        except UsageError as error:
+            logger.critical("%s", error)
+            raise SystemExit(USAGE) from error
         host.start()
         collector.settle()
         TaskPool.host = host

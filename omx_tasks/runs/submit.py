@@ -85,12 +85,17 @@ def _announce(store: Store, run_id: str, plan: StoredPlan) -> None:
 
 
 def require(store: Store, plan: StoredPlan, steps: Iterable[StoredStep]) -> None:
-    """Let the agents know which capability sets these steps need, so that they look into all of their queues."""
+    """Let the agents know which capability sets these steps need, so that they look into all of their queues.
+
+    The queues are listed from now on, also where no agent is up that would declare them.
+    """
     sets = sorted({set_name(step.capabilities) for step in steps})
     if plan.partitions > 1:
         calls = [queues.declare(PREFIX + name, partitions=plan.partitions) for name in sets]
         on_all(store.run_many(calls))
-    store.command(keys.capability_sets(), "SADD", keys.capability_sets(), *sets)
+    asked, names = keys.capability_sets(), keys.queue_names()
+    listed = ("SADD", names, *(PREFIX + name for name in sets))
+    store.commands([(asked, ("SADD", asked, *sets)), (names, listed)])
 
 
 def _base36(number: int) -> str:

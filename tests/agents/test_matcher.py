@@ -79,7 +79,7 @@ REFUSED = {
     "priority": (
         [agent("benchmark-suite", "git")],
         graph_of("git", "benchmarking", priority="P0"),
-        "no template that offers benchmarking serves P0: benchmark-suite serves P2-P3",
+        "no template that offers benchmarking serves P0 (benchmark-suite serves P2-P3): give it another priority",
     ),
     "no role": (
         [CODER],
@@ -95,7 +95,7 @@ REFUSED = {
     "not up": (
         [CODER],
         graph_of("git", "code_review"),
-        "no agent that is up has code_review with server git; start one: `omx agent start reviewer`; or have it queued",
+        "no agent that is up has code_review with server git; start one: `omx agent start reviewer`\nTo have it queued",
     ),
     "server not up": (
         [CODER],
@@ -139,7 +139,7 @@ def test_one_reason_is_told_once_however_many_operations_have_it() -> None:
     with pytest.raises(ConfigurationError) as caught:
         Matcher(CATALOGUE, [CODER]).check(Graph(name="g", operations=calls))
     assert str(caught.value).count("operation 'o0'") == 1
-    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value).splitlines()) == 2
 
 
 def test_the_words_can_be_checked_where_no_system_is_up() -> None:

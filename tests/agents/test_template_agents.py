@@ -9,6 +9,8 @@ from fleet import Fleet, one
 
 from omx_tasks.agents.registry import agents
 from omx_tasks.api import submit_graph
+from omx_tasks.broker import audit
+from omx_tasks.broker.routing import queue_of
 from omx_tasks.errors import ConfigurationError, GraphError
 from omx_tasks.graph.model import Graph
 from omx_tasks.store import keys
@@ -70,5 +72,7 @@ def test_what_may_wait_is_begun_when_such_an_agent_comes(fleet: Fleet) -> None:
     with pytest.raises(ConfigurationError, match="start one: `omx agent start reviewer`"):
         submit_graph(fleet.store, asked, {})
     run = submit_graph(fleet.store, asked, {}, wait_for_agents=True)
+    queue = queue_of(asked.operations[0].capabilities)
+    assert queue in audit.names(fleet.store)
     reviewer = fleet.start(template="reviewer")
     assert one(run.wait(30), "a").agent == reviewer.name
