@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import sysconfig
@@ -53,3 +54,9 @@ def test_the_installed_package_is_the_one_that_is_imported(elsewhere: Path) -> N
 def test_the_demo_runs_from_a_wheel(elsewhere: Path) -> None:
     """It needs the Lua scripts, the example graph and notes, and the programs of ``workers``."""
     assert "speed-up" in run(elsewhere, "omx", "demo")
+
+
+def test_the_templates_are_found_in_a_wheel(elsewhere: Path) -> None:
+    assert (
+        len(json.loads(run(elsewhere, "omx", "agents", "templates", "--json"))["templates"]) == 54
+    )
