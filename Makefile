@@ -2,6 +2,8 @@
 PYTHON ?= python3
 # Tests wait more than they compute: three processes keep two cores busy. Each has a cluster of its own.
 WORKERS ?= 3
+# Containers come and go on all cores, and each step's time is shown: after the others, and by itself.
+CONTAINERS := tests/containers/test_containers.py
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -30,7 +32,8 @@ lint: $(STAMP) ## Check style, types and the direction of imports
 	$(BIN)/lint-imports
 
 test: $(STAMP) lint ## Run all checks and the whole test suite
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore $(CONTAINERS)
+	$(BIN)/pytest $(CONTAINERS) -s -rs
 
 conformance: $(STAMP) ## Run Celery's own integration tests on a stock Redis and on ours (needs redis-server; up to an hour)
 	$(BIN)/python tests/conformance/run.py
