@@ -12,6 +12,7 @@ import click
 
 from omx_tasks.broker import audit
 from omx_tasks.broker.audit import DeadMessage
+from omx_tasks.cli.listing import Listing
 from omx_tasks.cli.output import first_line, json_option, print_json, print_table, results, say
 from omx_tasks.cli.target import existing_store
 from omx_tasks.errors import NotFoundError, UsageError, did_you_mean
@@ -24,16 +25,7 @@ _queue_option = click.option("--queue", metavar="QUEUE", help="Only those of thi
 _ids_argument = click.argument("ids", nargs=-1, metavar="[ID]…")
 
 
-class _Dead(click.Group):
-    """Lists, unless a command is named: ``omx queues dead``, ``omx queues dead QUEUE``."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or args[0] not in {*self.commands, *ctx.help_option_names}:
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=_Dead)
+@click.group(cls=Listing)
 def dead() -> None:
     """Messages that were delivered too often: list [QUEUE], show, replay, drop."""
 

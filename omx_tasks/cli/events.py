@@ -14,6 +14,7 @@ import click
 from rich.text import Text
 
 from omx_tasks import settings
+from omx_tasks.cli.event_handlers import dead, handlers
 from omx_tasks.cli.output import json_option, print_json, results, say
 from omx_tasks.cli.target import existing_store
 from omx_tasks.errors import ConfigurationError
@@ -60,7 +61,7 @@ def _object(text: str) -> Any:
     return content
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--type",
     "patterns",
@@ -77,8 +78,16 @@ def _object(text: str) -> Any:
 )
 @click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One line with one object an event.")
-def events(patterns: tuple[str, ...], last: int, follow: bool, as_json: bool) -> None:
-    """Show events: the last ones, and with --follow those that come."""
+@click.pass_context
+def events(
+    context: click.Context, patterns: tuple[str, ...], last: int, follow: bool, as_json: bool
+) -> None:
+    """Show events: the last ones, and with --follow those that come.
+
+    Or how their handlers stand, and what these have given up.
+    """
+    if context.invoked_subcommand is not None:
+        return
     given = settings.current()
     watch = Watch(existing_store(), patterns, partitions=given.events_partitions)
     before = watch.before(last)
@@ -90,6 +99,10 @@ def events(patterns: tuple[str, ...], last: int, follow: bool, as_json: bool) ->
         return
     for event in watch.follow():
         _show(event, as_json)
+
+
+events.add_command(handlers)
+events.add_command(dead)
 
 
 def _show(event: Event, as_json: bool) -> None:
@@ -115,17 +128,17 @@ def handle(modules: tuple[str, ...]) -> None:
     """
     given = settings.current()
     sys.path.insert(0, str(Path.cwd()))
-    handlers = discover(",".join(modules) or given.handlers)
-    if not handlers:
+    served = discover(",".join(modules) or given.handlers)
+    if not served:
         raise ConfigurationError(
             "there are no handlers: name a MODULE with functions under @on(…), or set OMX_HANDLERS"
         )
-    processor = Processor(existing_store(), handlers, partitions=given.events_partitions)
+    processor = Processor(existing_store(), served, partitions=given.events_partitions)
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
     processor.start()
-    say(f"serving {', '.join(sorted(handler.name for handler in handlers))}")
+    say(f"serving {', '.join(sorted(handler.name for handler in served))}")
     over.wait()
     if not processor.stop():
         say("a handler is still busy; what it has in hand will come again")

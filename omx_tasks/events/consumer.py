@@ -18,7 +18,6 @@ the partitions evenly: who has more than its part gives one back when its hands 
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Sequence
@@ -45,6 +44,8 @@ SLOW_LOOK = 3.0
 IN_HAND = 100
 #: Seconds after which what is handled is told, although its hand is not empty.
 TELL = 0.5
+#: Seconds after which it is said that one call takes long.
+LONG_CALL = 30.0
 #: Seconds for which one request is tried, and after which it is made again.
 TIMEOUT, PAUSE = 5.0, 0.2
 
@@ -79,14 +80,35 @@ class _Part:
         return min([self.look_at, *times])
 
 
+@dataclass(eq=False)
+class _CallUnderWay:
+    """A call of the handler: when it began, when to complain that it takes long, and what it was given."""
+
+    began: float
+    complain_at: float
+    events: str
+
+    @classmethod
+    def of(cls, batch: Sequence[Held]) -> _CallUnderWay:
+        now, first = time.monotonic(), batch[0].event
+        others = f" and {len(batch) - 1} more" if len(batch) > 1 else ""
+        return cls(now, now + LONG_CALL, f"{first.type} {first.id}{others}")
+
+
 class Consumer:
     """Serves one lane of a handler. `start` it, `ring` it from any thread, `stop` it."""
 
     def __init__(
-        self, store: Store, handler: Handler, lane: Lane, partitions: int, *, lease: float = 10.0
+        self,
+        store: Store,
+        handler: Handler,
+        lane: Lane,
+        partitions: int,
+        *,
+        name: str,
+        lease: float = 10.0,
     ) -> None:
-        self.handler, self.lane = handler, lane
-        self.name = secrets.token_hex(8)
+        self.handler, self.lane, self.name = handler, lane, name
         #: Events that were handled, and calls that failed.
         self.handled = self.failed = 0
         self._store = store
@@ -105,6 +127,7 @@ class Consumer:
         self._changed = threading.Condition()
         self._stopping = False
         self._complained = False
+        self._call_under_way: _CallUnderWay | None = None
         self._thread = threading.Thread(target=self._run, name=f"handler {lane.group}", daemon=True)
 
     def __repr__(self) -> str:
@@ -137,7 +160,8 @@ class Consumer:
             self._changed.notify()
 
     def renew(self) -> None:
-        """Keep the leases of the partitions that this has; the handler may be busy for long."""
+        """Keep the leases of the partitions that this has; the handler may be busy for long, which is said."""
+        self._complain_of_a_long_call(time.monotonic())
         ours = [part for part in self._parts if part.ours]
         calls = [self._claim_of(part, most=0, new=(), again=False) for part in ours]
         for part, answer in zip(ours, self._ask(calls), strict=True):
@@ -146,6 +170,18 @@ class Consumer:
             if part.ours:  # else it was given back meanwhile
                 logger.warning("%s lost partition %d to another consumer", self, part.number)
                 part.ours = False
+
+    def _complain_of_a_long_call(self, now: float) -> None:
+        call = self._call_under_way
+        if call is not None and now > call.complain_at:
+            seconds = now - call.began
+            call.complain_at = now + seconds
+            logger.warning(
+                "handler %s has been in one call for %.0f s, with %s: what follows waits",
+                self.handler.name,
+                seconds,
+                call.events,
+            )
 
     def stop(self, timeout: float) -> bool:
         """Let the call that runs end, tell what was handled, give the partitions back; False when time ran out."""
@@ -294,11 +330,14 @@ class Consumer:
         error = "the handler returned it as failed"
         try:
             with self.lane.turn.take(urgent=self.lane.urgent):
+                self._call_under_way = _CallUnderWay.of(batch)
                 failed = {one.id for one in self.handler.call([held.event for held in batch])}
         except Exception as reason:  # whatever a handler raises is its own failure, and is counted
             error = f"{type(reason).__name__}: {reason}"
             failed = {held.event.id for held in batch}
             logger.warning("handler %s failed: %s", self.handler.name, error, exc_info=True)
+        finally:
+            self._call_under_way = None
         self.handled += len(batch) - len(failed)
         self.failed += bool(failed)
         for held in batch:
@@ -314,8 +353,9 @@ class Consumer:
             part
             for part in self._parts
             if part.ours
-            and part.hands
-            and (any(not hand.todo for hand in part.hands) or now > part.told_at + TELL)
+            and any(
+                not hand.todo or (hand.news and now > part.told_at + TELL) for hand in part.hands
+            )
         ]
 
     def _tell(self, now: float) -> bool:

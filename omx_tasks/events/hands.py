@@ -38,6 +38,8 @@ class Hand:
     again: bool
     to: int = 0
     todo: deque[Held] = field(default_factory=deque)
+    #: Whether there is something to say that was not said yet.
+    news: bool = False
     #: Whether some of its events go to the retry line.
     opened_lines: bool = False
     _told: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
@@ -60,14 +62,15 @@ class Hand:
     def unreadable(self, given: Given, error: str) -> None:
         """Park an event that this program cannot read."""
         if self.again:
-            self._told.append((0, ("parked", given.place, error)))
+            self._tell_again("parked", given.place, error)
         else:
             self._tell(given.place, "dead", int(self.priority), given.place, error, 1)
 
     def succeeded(self, held: Held) -> None:
         """Say that an event was handled."""
+        self.news = True
         if self.again:
-            self._told.append((0, ("done", held.given.place)))
+            self._tell_again("done", held.given.place)
 
     def failed(self, held: Held, handler: Handler, error: str) -> None:
         """Say that an event was not handled: it is tried again, or parked."""
@@ -77,20 +80,26 @@ class Hand:
         if count < handler.deliveries:
             self._failed.add(held.event.key)
             if self.again:
-                self._told.append((0, ("again", place, delay, count)))
+                self._tell_again("again", place, delay, count)
             else:
                 self._tell(place, "failed", int(self.priority), place, delay, count)
         elif self.again:
-            self._told.append((0, ("parked", place, text)))
+            self._tell_again("parked", place, text)
         else:
             self._tell(place, "dead", int(self.priority), place, text, count)
 
     def _tell(self, place: str, *words: Any) -> None:
         self._told.append((int(place), words))
+        self.news = True
         self.opened_lines |= words[0] in ("failed", "behind")
+
+    def _tell_again(self, *words: Any) -> None:
+        self._told.append((0, words))
+        self.news = True
 
     def words(self) -> list[Any]:
         """Return what there is to say now, for the script; it is not said again."""
+        self.news = False
         to = int(self.todo[0].given.place) - 1 if self.todo and not self.again else self.to
         said = [words for number, words in self._told if number <= to]
         self._told = [(number, words) for number, words in self._told if number > to]

@@ -6,6 +6,9 @@ processes may serve the same handlers; they share the partitions.
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -34,8 +37,9 @@ class Processor:
     ) -> None:
         self._store, self._lease = store, lease
         count = log.open_log(store, partitions)
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
         self.consumers = [
-            Consumer(store, handler, lane, count, lease=lease)
+            Consumer(store, handler, lane, count, name=self.name, lease=lease)
             for handler in handlers
             for lane in lanes_of(handler)
         ]

@@ -390,7 +390,7 @@ def event_bell(number: int) -> str:
 
 
 def event_group(number: int, group: str) -> str:
-    """Hash: ``owner``, ``until`` (ms), ``end:P`` (last given), ``tries:P``, ``careful:P``, ``given``, counters."""
+    """Hash: ``owner``, ``until`` (ms), ``end:P`` (last given), ``tries:P``, ``careful:P``, ``given``, ``told``, …"""
     return _event_key(number, f"group:{group}")
 
 
@@ -410,7 +410,7 @@ def event_due(number: int, group: str) -> str:
 
 
 def event_dead(number: int, group: str) -> str:
-    """Stream: ``e`` the event, ``error``, ``deliveries``: what was delivered too often."""
+    """Stream: ``e`` the event, ``error``, ``deliveries``, its ``member`` of the retry line: delivered too often."""
     return _event_key(number, f"dead:{group}")
 
 

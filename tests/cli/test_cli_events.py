@@ -81,6 +81,56 @@ def test_handlers_are_served_until_the_end(place, omx, cluster_url, word):
     assert told.read_text() == "beans"
 
 
+def test_what_a_handler_failed_on_is_shown_put_back_and_dropped(place, omx, cluster_url, word):
+    good = place.folder / "good"
+    (place.folder / "shop.py").write_text(
+        "from pathlib import Path\nfrom omx_tasks import on\n\n"
+        f"@on('{word}.*', begins='oldest', deliveries=1, name='{word}')\n"
+        f"def ship(event):\n    if not Path({str(good)!r}).exists():\n        raise ValueError('shut')\n"
+    )
+    path = os.pathsep.join(filter(None, (str(place.folder), os.environ.get("PYTHONPATH"))))
+    serving = place.start("handle", "shop", OMX_BROKER_URL=cluster_url, PYTHONPATH=path)
+
+    def standing():
+        return {one["handler"]: one for one in omx("events", "handlers", "--json").json}.get(word)
+
+    urgent = omx("publish", f"{word}.paid", "--priority", "P0").out.strip()
+    late = omx("publish", f"{word}.sent", "--key", "k").out.strip()
+    serving.until(lambda: (standing() or {}).get("dead") == 2)
+    assert standing()["partitions"] == {"served": 6, "of": 6}
+    assert len(standing()["processes"]) == 1
+    assert standing()["failed"] == 2
+
+    listed = {one["id"]: one for one in omx("events", "dead", word, "--json").json}
+    assert listed.keys() == {urgent, late}
+    assert listed[late]["error"] == "ValueError: shut"
+    assert f'"type": "{word}.paid"' in omx("events", "dead", "show", urgent).out
+
+    good.touch()
+    assert omx("events", "dead", "replay", urgent, "--json").json == {word: 1}
+    serving.until(lambda: standing()["retrying"] == 0)
+    assert [one["id"] for one in omx("events", "dead", word, "--json").json] == [late]
+    assert omx("events", "dead", "drop", "--handler", word, "--json").json == {word: 1}
+    assert "nothing is dead" in omx("events", "dead", word).err
+    serving.send(signal.SIGTERM)
+    assert serving.end().code == 0
+    assert standing()["partitions"] == {"served": 0, "of": 6}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("list", "nobody"), "no handler 'nobody'"),
+        (("show", "x"), "no dead event 'x': `omx events dead` lists them"),
+        (("drop",), "name the events (`omx events dead` lists them), or say --handler"),
+    ],
+)
+def test_a_wrong_word_about_dead_events_changes_nothing(omx, words, says):
+    answer = omx("events", "dead", *words)
+    assert answer.code == 2
+    assert says in answer.err
+
+
 def test_without_handlers_there_is_nothing_to_serve(omx):
     answer = omx("handle")
     assert answer.code == 2

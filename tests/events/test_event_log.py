@@ -14,6 +14,7 @@ from omx_tasks.events.log import Claim, Entry, Group, Keeping
 from omx_tasks.priorities import Priority
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
+from omx_tasks.store.scripts import Call, script
 from omx_tasks.store.topology import slot_of
 
 Until = Callable[..., None]
@@ -73,6 +74,14 @@ class Partition:
         key = keys.event_dead(self.number, self.group.name)
         entries = self.store.command(key, "XRANGE", key, "-", "+")
         return [dict(zip(e[1][::2], e[1][1::2], strict=True)) for e in entries]
+
+    def replay(self, *ids: str) -> int:
+        names = keys.event_group_keys(self.number, self.group.name)
+        return int(self.store.run(Call(script("event_replay_1"), names, ids, durable=True)))
+
+    def dead_ids(self) -> list[str]:
+        key = keys.event_dead(self.number, self.group.name)
+        return [entry[0].decode() for entry in self.store.command(key, "XRANGE", key, "-", "+")]
 
     def length(self, priority: int = 2) -> int:
         key = keys.event_log(self.number, priority)
@@ -179,6 +188,23 @@ def test_what_failed_is_tried_again_and_what_follows_of_its_key_waits_behind(
         place.ack("done", one.place)
     place.publish("a4", key="a")
     assert [(one.kind, one.text) for one in place.claim().given] == [("new", b"a4")]
+
+
+def test_a_dead_event_that_is_put_back_comes_before_what_waits_with_its_key(
+    place: Partition,
+) -> None:
+    place.publish("a1", "a2", key="a")
+    place.claim()
+    place.ack("to", 2, 2, "dead", 2, 1, "ValueError", 5, "failed", 2, 2, 0, 1)
+    (dead,) = place.dead_ids()
+    assert place.replay(dead) == 1
+    assert place.replay(dead) == 0
+    claim = place.claim()
+    assert texts(claim) == ["a1", "a2"]
+    assert [one.tried for one in claim.given] == [0, 1]
+    place.ack("parked", claim.given[0].place, "again", "done", claim.given[1].place)
+    assert place.replay(*place.dead_ids()) == 1  # also one that was tried again
+    assert texts(place.claim()) == ["a1"]
 
 
 def test_nothing_waits_behind_an_event_without_a_key(place: Partition) -> None:

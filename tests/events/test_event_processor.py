@@ -313,6 +313,28 @@ def test_a_long_call_keeps_its_partition(
     release.set()
 
 
+def test_a_call_that_takes_long_is_complained_of(
+    bus: Bus,
+    serve: Serve,
+    word: str,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(consumer, "LONG_CALL", 0.05)
+    release = threading.Event()
+
+    @on(f"{word}.*", begins="oldest", name=word)
+    def hang(event: Event) -> None:
+        assert release.wait(20)
+
+    serve(hang, lease=0.5)
+    event_id = bus.publish(f"{word}.done")
+    says = f"handler {word} has been in one call for"
+    until(lambda: any(says in text and event_id in text for text in caplog.messages))
+    release.set()
+
+
 def test_once_remembers_only_what_succeeded(store: Store, word: str) -> None:
     event = Event(word, "a.b", Priority.P2, "", 0.0, {})
     with pytest.raises(ValueError, match="no"), once(event, "me", store=store) as first:

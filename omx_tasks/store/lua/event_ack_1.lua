@@ -16,6 +16,7 @@ if redis.call('HGET', GROUP, 'owner') ~= consumer then
 end
 local now = now_ms()
 redis.call('HINCRBY', GROUP, 'acks', 1)
+if ARGV[4] then redis.call('HSET', GROUP, 'told', whole(now)) end
 
 local is_new = {}
 
@@ -73,7 +74,9 @@ local words = {
   end},
   dead = {5, function(priority, number, error, deliveries)
     local fields = is_new[priority] and entry_of(priority, number)
-    if fields then park(fields.e, error, tonumber(deliveries)) end
+    if not fields then return end
+    local member = member_of(line_of(priority, fields.k, number), tonumber(number))
+    park(member, fields.e, error, tonumber(deliveries))
   end},
   behind = {3, function(priority, number)
     if is_new[priority] then put_in_line(priority, number, 0, nil) end
@@ -91,7 +94,7 @@ local words = {
   parked = {3, function(member, error)
     local count, body = waiting(member)
     if not count then return end
-    park(body, error, count + 1)
+    park(member, body, error, count + 1)
     leave_line(member)
   end},
 }

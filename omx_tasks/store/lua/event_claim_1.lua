@@ -117,7 +117,8 @@ local function pass_poison(priority, cursor)
   if entry then
     local number = tonumber(string.match(entry[1], '^%d+'))
     local fields = fields_of(entry)
-    park(fields.e, 'no consumer lived to say what became of it', tries)
+    local member = member_of(line_of(priority, fields.k, number), number)
+    park(member, fields.e, 'no consumer lived to say what became of it', tries)
     cursor = number
     move_to(priority, cursor)
   end

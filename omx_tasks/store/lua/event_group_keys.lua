@@ -38,7 +38,9 @@ local function fields_of(entry)
   return fields
 end
 
-local function park(body, error, deliveries)
-  redis.call('XADD', DEAD, 'MAXLEN', '~', 100000, '*', 'e', body, 'error', error, 'deliveries', whole(deliveries))
+-- `member` is where it goes in the retry line when it is put back.
+local function park(member, body, error, deliveries)
+  redis.call('XADD', DEAD, 'MAXLEN', '~', 100000, '*', 'e', body, 'error', error, 'deliveries', whole(deliveries),
+    'member', member)
   redis.call('HINCRBY', GROUP, 'dead', 1)
 end
