@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from omx_tasks.broker.transport import register
 CONFIGURATION, TALLY = "BENCH_CONFIGURATION", "BENCH_TALLY"
 #: Tells an agent not to write the state of runs (`agent`).
 STATELESS = "BENCH_STATELESS"
-NOTHING = "bench.nothing"
+NOTHING, LATE = "bench.nothing", "bench.late"
 #: What a worker writes to its log when it consumes.
 READY = b"worker is ready.\n"
 
@@ -44,11 +45,24 @@ def nothing() -> None:
     tally().add()
 
 
+def late(sent: float) -> None:
+    """Note how long after it was sent (Unix seconds) this task ran."""
+    with lateness(tally().path).open("a") as file:
+        file.write(f"{time.time() - sent}\n")
+    tally().add()
+
+
+def lateness(tally: Path) -> Path:
+    """Return the file in which tasks note how late they ran, a line each, beside that of the tally."""
+    return tally.with_suffix(".late")
+
+
 def make_app(settings: Mapping[str, Any]) -> Celery:
-    """Return an app of its own for a process that publishes; its task is ``app.tasks[NOTHING]``."""
+    """Return an app of its own for a process that publishes; its tasks are ``app.tasks[NOTHING]`` and ``LATE``."""
     app = Celery("bench", set_as_current=False)
     app.conf.update(settings)
     app.task(nothing, name=NOTHING)
+    app.task(late, name=LATE)
     app.finalize()
     return app
 
@@ -62,4 +76,5 @@ register()
 app = Celery("bench", set_as_current=False)
 app.add_defaults(configuration)
 app.task(nothing, name=NOTHING)
+app.task(late, name=LATE)
 worker_ready.connect(announce)

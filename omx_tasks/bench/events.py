@@ -1,8 +1,8 @@
 """Events end to end: published here, handled in another process, on a cluster of the bench's own.
 
 Rates come first, in batches and one by one, at each durability; beside them stock Celery on one Redis, where each event
-is a plain task. Then how late events of each priority come at a gentle pace; then P0 alone while many P3 events lie in
-their logs, untouched, and while they are worked off. Each of these has types of its own.
+is a plain task, and how late these come. Then how late events of each priority come at a gentle pace; then P0 alone
+while many P3 events lie in their logs, untouched, and while they are worked off. Each of these has types of its own.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from omx_tasks.bench import loads
-from omx_tasks.bench.app import CONFIGURATION, TALLY
+from omx_tasks.bench.app import CONFIGURATION, LATE, TALLY, lateness
 from omx_tasks.bench.figures import Goal
+from omx_tasks.bench.handling import SHARES, quantiles
 from omx_tasks.bench.place import Row
 from omx_tasks.bench.sides import Side, our_side, stock_side
 from omx_tasks.bench.tally import Tally
@@ -34,11 +35,12 @@ from omx_tasks.store.client import Store
 
 Say = Callable[[str], None]
 
+STOCK = "stock Celery tasks"
 DURABILITIES = (Durability.REPLICA, Durability.MEMORY)
 #: Events that a handler of batches takes at a time, and events a second at a gentle pace.
 BATCH, PACE = 100, 200.0
-#: Seconds of that pace before it is measured, and between two looks at how much is worked off.
-WARM_UP, SLICE = 1.0, 0.25
+#: Seconds of that pace before it is measured, between two looks at how much is worked off, and whether it began.
+WARM_UP, SLICE, PAUSE = 1.0, 0.25, 0.002
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def measure(size: Size, say: Say) -> Measured:
             rows += _lateness(url, size)
             say(f"P0 beside {size.backlog:,} of P3")
             rows += _urgent(url, size)
+    rows += _beside_stock({row.title: row.value for row in rows})
     return Measured(tuple(rows), time.monotonic() - began)
 
 
@@ -119,14 +122,43 @@ def _stock(folder: Path, size: Size) -> Iterator[Row]:
             began, before = time.perf_counter(), tally.total
             published = loads.publish_singly(side, queue, size.stock)
             loads.wait_for(tally, before + size.stock)
-            yield Row("published, stock Celery tasks", published, "events/s")
+            yield Row(f"published, {STOCK}", published, "events/s")
             yield Row(
-                "handled, stock Celery tasks",
+                f"handled, {STOCK}",
                 size.stock / (time.perf_counter() - began),
                 "events/s",
             )
+            late = _late_tasks(side, tally, queue, size.seconds)
+            for share in SHARES:
+                yield Row(f"{share}, {STOCK}", late[share], "ms")
         finally:
             worker.kill()
+
+
+def _late_tasks(side: Side, tally: Tally, queue: str, seconds: float) -> dict[str, float]:
+    """Return how late plain tasks come at the same gentle pace."""
+    with loads.client(side, results=False) as app:
+        task = app.tasks[LATE]
+        before = tally.total
+        count = _at_pace(
+            seconds,
+            lambda _: task.apply_async((time.time(),), queue=queue, ignore_result=True),
+        )
+        loads.wait_for(tally, before + count)
+    return quantiles([float(line) for line in lateness(tally.path).read_text().split()])
+
+
+def _beside_stock(values: dict[str, float]) -> Iterator[Row]:
+    """Compare with a task for each event."""
+    for what in ("published", "handled"):
+        for durability in DURABILITIES:
+            for how in ("batches", "single"):
+                title = f"{what}, {how}, {durability}"
+                yield Row(f"{title}, to {STOCK}", values[title] / values[f"{what}, {STOCK}"], "x")
+    for durability in DURABILITIES:
+        for share in SHARES:
+            title = f"P0 {share}, {durability}"
+            yield Row(f"{title}, to {STOCK}", values[title] / values[f"{share}, {STOCK}"], "x")
 
 
 def _worker(folder: Path, side: Side, tally: Tally, queue: str) -> Worker:
@@ -168,6 +200,8 @@ def _urgent(url: str, size: Size) -> Iterator[Row]:
             paused = _late(bus, urgent, "urgent", size.seconds, p0)["P0"]
         with _handling(url, "everything", durability, BATCH) as everything:
             count, began = 0, time.time()
+            while not everything.handled():
+                time.sleep(PAUSE)  # its connections are made before, as those of the others
             while not count or everything.handled() < size.backlog:
                 count += _publish_gently(bus, "everything", SLICE, p0)
             drained = time.time() - began
@@ -201,12 +235,21 @@ def _warm_up(
 
 def _publish_gently(bus: Bus, kind: str, seconds: float, priorities: tuple[Priority, ...]) -> int:
     """Publish one event after the other, at an even pace; returns how many."""
-    count = max(len(priorities), round(seconds * PACE))
+    count = _at_pace(
+        seconds,
+        lambda n: bus.publish(f"{kind}.probe", {}, priority=priorities[n % len(priorities)]),
+    )
+    _flush(bus)
+    return count
+
+
+def _at_pace(seconds: float, publish: Callable[[int], object]) -> int:
+    """Publish so many as the gentle pace makes in these seconds, at least one of each priority; returns how many."""
+    count = max(len(Priority), round(seconds * PACE))
     began = time.monotonic()
     for n in range(count):
         time.sleep(max(0.0, began + n / PACE - time.monotonic()))
-        bus.publish(f"{kind}.probe", {}, priority=priorities[n % len(priorities)])
-    _flush(bus)
+        publish(n)
     return count
 
 

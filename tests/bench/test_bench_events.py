@@ -29,6 +29,10 @@ def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path
     for what in ("published", "handled"):
         for how in ("batches, replica", "single, memory", "stock Celery tasks"):
             assert rows[f"{what}, {how}"]["value"] > 0
-    assert [row["unit"] for title, row in rows.items() if " p99, memory" in title] == ["ms"] * 4
+    assert [row["unit"] for title, row in rows.items() if title.endswith(" p99, memory")] == [
+        "ms"
+    ] * 4
+    assert rows["handled, batches, replica, to stock Celery tasks"]["unit"] == "x"
+    assert rows["p99, stock Celery tasks"]["value"] > 0
     assert rows["P0 p99, 3,000 P3 draining"]["goal"] == {"sign": "≤", "bound": 20}
     assert not list(tmp_path.iterdir())
