@@ -29,10 +29,11 @@ class AgentRecord:
     ``sessions`` says of each: server, state (idle, busy, draining, none, or that of its circuit), protocol, age in
     seconds, pid, rss in bytes, calls under way, and how often it was recycled for its memory.
     ``circuits`` holds those that are not closed, by server: their state, the reason, and the seconds of it so far.
+    ``tells`` says of which operations it publishes events.
 
     Of its ``template`` it offers the ``capabilities`` (``*``: all of the catalogue) at its ``priorities``, and goes
     without the ``unfilled`` roles. ``roles`` are those that each server of its file fills, also of servers that its
-    template does not hold. ``tells`` says of which operations it publishes events.
+    template does not hold.
     """
 
     name: str

@@ -17,7 +17,7 @@ from omx_tasks.events.lag import Lag, lag
 from omx_tasks.monitoring.histogram import ERROR
 from omx_tasks.monitoring.statistics import OTHER, Statistics, figures, statistics
 from omx_tasks.monitoring.tally import Dimension
-from omx_tasks.monitoring.tracker import NAME
+from omx_tasks.monitoring.tracker import Tracker
 from omx_tasks.settings import Settings, Told
 from omx_tasks.store.client import Store
 
@@ -76,7 +76,7 @@ def stats(by: str, last: float, as_json: bool) -> None:
     if last > given.stats_hours:
         warn(f"counts are kept for {_while(given.stats_hours)} (OMX_STATS_HOURS), not longer")
     found = statistics(store, dimension, last, given)
-    left = lag(store, NAME, given.events_partitions)
+    left = lag(store, Tracker(store, given).handler(), given.events_partitions)
     if as_json:
         print_json(_as_json(found, dimension, left))
     elif not found.series:

@@ -20,7 +20,7 @@ from omx_tasks.events.types import Event, Place
 from omx_tasks.monitoring import tracker
 from omx_tasks.monitoring.statistics import arrivals, statistics
 from omx_tasks.monitoring.tally import Dimension, Span
-from omx_tasks.monitoring.tracker import NAME, Tracker
+from omx_tasks.monitoring.tracker import Tracker
 from omx_tasks.priorities import Priority
 from omx_tasks.settings import Settings
 from omx_tasks.store import keys
@@ -211,6 +211,7 @@ def test_coordinators_that_are_killed_while_they_count_lose_nothing_and_count_no
         found = statistics(counted_store, Dimension.EVENT, 3600, GIVEN).series
         return sum(count.number for count in found.values())
 
+    handler = Tracker(counted_store, GIVEN).handler()
     thread = threading.Thread(target=publish)
     thread.start()
     processes = [start(), start()]
@@ -224,7 +225,7 @@ def test_coordinators_that_are_killed_while_they_count_lose_nothing_and_count_no
             victim.wait(10)
         thread.join()
         assert bus.flush(20)
-        until(lambda: lag(counted_store, NAME, 6).behind == 0, 30)
+        until(lambda: lag(counted_store, handler, 6).behind == 0, 30)
     finally:
         bus.close()
         for process in processes:
