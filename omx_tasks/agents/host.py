@@ -78,7 +78,8 @@ class Host:
         self._catalogue: dict[str, str] = {}
         self._failed: dict[str, str] = {}
         self._tells = settings.events_operations if publisher is not None else Told.NONE
-        self._tell = Telling(name, publisher, settings.events_operations)
+        template = self._profile.template
+        self._tell = Telling(name, publisher, settings.events_operations, template)
         self._pool = SessionPool(
             configs,
             deadline=settings.server_start_timeout,

@@ -8,6 +8,7 @@ import pytest
 from fleet import Fleet
 
 from omx_tasks.agents.telling import Telling
+from omx_tasks.agents.templates import EVERYTHING
 from omx_tasks.api import submit_graph
 from omx_tasks.errors import UnavailableError
 from omx_tasks.events.types import Event
@@ -43,7 +44,7 @@ def test_a_run_is_told_from_its_submission_to_its_end(
     assert said["finished"] >= said["started"] >= said["ready"]
     assert (said["graph"], said["kind"], said["target"]) == ("told", "tool", "read")
     assert (said["priority"], said["capabilities"]) == (2, f"server:{shared.ledger}")
-    assert said["template"] is None
+    assert said["template"] == EVERYTHING
 
 
 def test_an_operation_tells_how_long_it_waited_for_a_slot(fleet: Fleet, until: Until) -> None:
