@@ -196,7 +196,7 @@ def test_coordinators_that_are_killed_while_they_count_lose_nothing_and_count_no
     draw = random.Random(7)
 
     def publish() -> None:
-        for _ in range(60):
+        for _ in range(30):
             drafts = [
                 (f"user.type{draw.randrange(20)}", {}, draw.randrange(4), str(draw.randrange(50)))
                 for _ in range(500)
@@ -216,7 +216,7 @@ def test_coordinators_that_are_killed_while_they_count_lose_nothing_and_count_no
     thread.start()
     processes = [start(), start()]
     try:
-        for _ in range(4):
+        for _ in range(3):
             before = total()
             until(lambda before=before: total() > before or not thread.is_alive())
             processes.append(start())
