@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from forked import Forked
+
 from omx_tasks.agents.registry import agents
 from omx_tasks.api import Run
 from omx_tasks.graph.model import Graph, Operation
@@ -36,7 +38,7 @@ class Agent:
     """One agent's process."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: Forked
     log: Path
 
     def signal(self, sign: signal.Signals) -> None:
@@ -84,27 +86,15 @@ class Fleet:
         One of a ``template`` has the slots that this says.
         """
         name = f"agent{next(self._numbers)}@{self.ledger}"
-        command = [sys.executable, "-m", "workers.agent", "--name", name]
+        words = ["workers.agent", "--name", name]
         if options is not None:
-            command = [
-                sys.executable,
-                "-m",
-                "celery",
-                "-A",
-                "omx_tasks",
-                "worker",
-                "-n",
-                name,
-                *options,
-            ]
+            words = ["celery", "-A", "omx_tasks", "worker", "-n", name, *options]
         log = self.folder / f"{name}.log"
         environ = {**os.environ, **self.environ(slots, lease)}
         if template:
             environ["OMX_TEMPLATE"] = template
             del environ["OMX_SLOTS"]
-        with log.open("wb") as out:
-            process = subprocess.Popen(command, env=environ, stdout=out, stderr=subprocess.STDOUT)
-        agent = Agent(name, process, log)
+        agent = Agent(name, Forked(words, environ, log), log)
         self.agents.append(agent)
         self.until(lambda: self._is_ready(agent), READY)
         return agent

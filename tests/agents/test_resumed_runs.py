@@ -87,7 +87,7 @@ def test_a_write_of_an_agent_that_died_with_its_run_cancelled_is_not_done_again(
     )
     until(lambda: fleet.executions() == {"write a": 1, "read b": 1})
     agent.process.kill()
-    agent.process.wait()
+    agent.process.wait(20)
     run.cancel()
     fleet.start(lease=2.0)
     run.resume()
