@@ -80,32 +80,39 @@ def test_writes_of_several_runs_and_agents_are_made_one_by_one(
     )
 
 
-def test_a_run_s_writes_come_by_rank(fleet: Fleet, book: Book) -> None:
+def test_a_run_s_writes_come_by_rank(
+    fleet: Fleet, book: Book, store: Store, tmp_path: Path
+) -> None:
     fleet.start(slots=8)
     ids = [f"w{n}" for n in range(10)]
     following = [
         book.call(f"after_{name}", "read", needs=[name], expect=float(n + 1))
         for n, name in enumerate(ids)
     ]
-    first = book.call("first", arguments={"seconds": 1.0})
+    gate = tmp_path / "gate"
+    first = book.call("first", arguments={"gate": str(gate)})
     run = fleet.submit(first)
     fleet.until(lambda: book.begun() == ["first"])
-    view = fleet.submit(*(book.call(name, expect=0.1) for name in ids), *following).wait(30)
-    assert view.state == "succeeded"
+    then = fleet.submit(*(book.call(name, expect=0.1) for name in ids), *following)
+    fleet.until(lambda: waiting(store, book) == len(ids))
+    gate.touch()
+    assert then.wait(30).state == "succeeded"
     assert run.wait(5).state == "succeeded"
     assert book.begun() == ["first", *reversed(ids)]
 
 
 def test_runs_come_in_the_order_in_which_they_came_to_the_line(
-    fleet: Fleet, book: Book, store: Store
+    fleet: Fleet, book: Book, store: Store, tmp_path: Path
 ) -> None:
     fleet.start(slots=4)
-    slow = book.call("slow", arguments={"seconds": 2.0})
+    gate = tmp_path / "gate"
+    slow = book.call("slow", arguments={"gate": str(gate)})
     runs = [fleet.submit(slow)]
     fleet.until(lambda: book.begun() == ["slow"])
     for run in range(3):
         runs.append(fleet.submit(*(book.call(f"r{run}w{n}") for n in range(5))))
         fleet.until(lambda run=run: waiting(store, book) == 5 * (run + 1))
+    gate.touch()
     for one_run in runs:
         assert one_run.wait(30).state == "succeeded"
     assert [key[:2] for key in book.begun()[1:]] == ["r0"] * 5 + ["r1"] * 5 + ["r2"] * 5

@@ -1,12 +1,14 @@
 """An MCP server that writes down when each write begins and ends: ``book.py FILE``.
 
 Each line of the file is ``begin PAGE KEY`` or ``end PAGE KEY``, appended at once. A ``write`` takes ``seconds``, and
-does not wait for other calls; told to ``hang``, it never ends. The tool ``read`` is read-only and leaves no line.
+does not wait for other calls; told to ``hang``, it never ends, and given a ``gate``, not before that file exists. The
+tool ``read`` is read-only and leaves no line.
 """
 
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from mcp.server.lowlevel import Server
@@ -35,6 +37,8 @@ async def call_tool(_context: Any, asked: Any) -> CallToolResult:
     given = asked.arguments or {}
     if asked.name != "read":
         note("begin", given)
+        while "gate" in given and not Path(given["gate"]).exists():
+            await asyncio.sleep(0.01)
         await asyncio.sleep(3600 if given.get("hang") else given.get("seconds", 0))
         note("end", given)
     return CallToolResult(content=[TextContent(type="text", text=str(given.get("key")))])
