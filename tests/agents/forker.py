@@ -10,9 +10,12 @@ import os
 import runpy
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
+
+import psutil
 
 sys.path[0] = os.getcwd()  # noqa: PTH109 - as ``-m`` does
 for module in ("celery.__main__", "celery.apps.worker", "celery.bin.celery", "omx_tasks.celery"):
@@ -55,3 +58,6 @@ gc.freeze()
 for line in sys.stdin:
     if os.fork() == 0:
         keep(json.loads(line))
+for left in psutil.Process().children(recursive=True):
+    with suppress(psutil.Error):
+        left.kill()  # nothing outlives the tests, however they ended
