@@ -55,7 +55,7 @@ def queue() -> str:
 def until() -> Until:
     """Wait for a condition to come true, at most so many seconds."""
 
-    def wait(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    def wait(condition: Callable[[], object], seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
         pause = threading.Event()
         while not condition():

@@ -14,7 +14,7 @@ from fleet import Fleet
 from omx_tasks.store.client import Store
 
 
-def _until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def _until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():

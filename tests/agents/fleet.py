@@ -27,7 +27,7 @@ from omx_tasks.runs.view import OperationView, RunView
 from omx_tasks.store.client import Store
 
 LEDGER = Path(__file__).parent / "servers" / "ledger.py"
-READY, END = 30.0, 20.0
+READY, END = 60.0, 40.0
 
 Until = Callable[..., None]
 Needs = Sequence[str]
