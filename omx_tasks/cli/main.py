@@ -39,6 +39,7 @@ COMMANDS = {
     "call": "servers",
     "doctor": "doctor",
     "agents": "system",
+    "agent": "agent",
     "queues": "queues",
     "turns": "turns",
     "publish": "events",

@@ -15,12 +15,21 @@ from omx_tasks.cluster import bound as bound_script
 from omx_tasks.errors import ClusterError
 
 
-@dataclass(frozen=True)
+@dataclass
 class Launched:
-    """A process that this one started; ``ended`` is set when it is over."""
+    """A process that this one started; ``ended`` is set when it is over.
+
+    ``status`` is how then, as in ``subprocess``: negative for a signal; None where that is not known.
+    """
 
     pid: int
     ended: threading.Event
+    status: int | None = None
+
+    def ended_as(self, status: int) -> None:
+        """Note its end."""
+        self.status = status
+        self.ended.set()
 
 
 def launch(
@@ -37,8 +46,8 @@ def launch(
 
     Raises ClusterError where the program cannot be started.
     """
-    if bound and sys.platform == "linux":
-        command = [sys.executable, "-I", "-S", bound_script.__file__, str(os.getpid()), *command]
+    if bound:
+        command = bound_command(command)
     answers: queue.SimpleQueue[Launched | OSError] = queue.SimpleQueue()
     threading.Thread(
         target=_keep, args=(command, output, bound, environ, answers), name="omx-node", daemon=True
@@ -47,6 +56,13 @@ def launch(
     if isinstance(answer, OSError):
         raise ClusterError(f"cannot start {command[0]}: {answer}") from answer
     return answer
+
+
+def bound_command(command: list[str]) -> list[str]:
+    """Return the command of a process that dies with the thread that starts it (on Linux)."""
+    if sys.platform != "linux":
+        return command
+    return [sys.executable, "-I", "-S", bound_script.__file__, str(os.getpid()), *command]
 
 
 def _keep(
@@ -73,5 +89,4 @@ def _keep(
         return
     launched = Launched(process.pid, threading.Event())
     answers.put(launched)
-    process.wait()
-    launched.ended.set()
+    launched.ended_as(process.wait())

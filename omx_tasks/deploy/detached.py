@@ -1,15 +1,19 @@
-"""A system in the background: a supervisor in a session of its own, waited for until everything is warm."""
+"""What runs in the background: a supervisor in a session of its own, waited for until everything is warm."""
 
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from omx_tasks.agents.registry import agents
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.home import Home, System
+from omx_tasks.store.client import Store
 
 #: Seconds in which a system must be ready, and in which one that was interrupted must have stopped.
 READY, STOP = 150.0, 30.0
@@ -17,12 +21,12 @@ POLL = 0.05
 _OURS = "omx: "
 
 
-def start(home: Home, agents: int, slots: int, servers: Path) -> System:
+def start(home: Home, count: int, slots: int, servers: Path) -> System:
     """Start a system that outlives this process; return when it is ready."""
     home.claim()
     home.release()
     log = home.logs / "up.log"
-    options = ["--agents", agents, "--slots", slots, "--mcp-config", servers.resolve()]
+    options = ["--agents", count, "--slots", slots, "--mcp-config", servers.resolve()]
     with log.open("wb") as stream:
         supervisor = subprocess.Popen(
             [sys.executable, "-m", "omx_tasks.cli.main", "up", *map(str, options)],
@@ -38,6 +42,42 @@ def start(home: Home, agents: int, slots: int, servers: Path) -> System:
         with contextlib.suppress(subprocess.TimeoutExpired):
             supervisor.wait(STOP)
         raise
+
+
+def start_agents(
+    store: Store, words: Sequence[object], environ: Mapping[str, str], log: Path, count: int
+) -> int:
+    """Start a nursery that outlives this process; return its process id when so many agents are warm."""
+    with log.open("wb") as stream:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", "omx_tasks.cli.main", "agent", "start", *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            env=dict(environ),
+            start_new_session=True,
+        )
+    try:
+        _wait_until_warm(store, supervisor, log, count)
+    except BaseException:
+        supervisor.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            supervisor.wait(STOP)
+        raise
+    return supervisor.pid
+
+
+def _wait_until_warm(
+    store: Store, supervisor: subprocess.Popen[bytes], log: Path, count: int
+) -> None:
+    place = f"@{socket.gethostname()}-{supervisor.pid}"
+    deadline = time.monotonic() + READY
+    while sum(record.name.endswith(place) for record in agents(store)) < count:
+        if (code := supervisor.poll()) is not None:
+            raise _reason(log, code)
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"the agents were not warm in {READY:.0f} s; see {log}")
+        time.sleep(POLL)
 
 
 def _wait_until_ready(home: Home, supervisor: subprocess.Popen[bytes], log: Path) -> System:
@@ -58,4 +98,4 @@ def _reason(log: Path, code: int) -> Exception:
     _, found, message = f"\n{text}".rpartition(f"\n{_OURS}")
     if found and code == 2:
         return ConfigurationError(message.strip())
-    return UnavailableError(f"the system did not come up; {log} ends:\n{text[-2000:].strip()}")
+    return UnavailableError(f"it did not come up; {log} ends:\n{text[-2000:].strip()}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,22 +16,41 @@ from omx_tasks.cluster.launch import Launched, launch
 #: Seconds: the first pause before a new start, the longest one, and how long a process must have lived for its
 #: end to count as the first one again.
 FIRST_PAUSE, LONGEST_PAUSE, SETTLED = 0.5, 30.0, 30.0
-#: Seconds in which one must end after SIGKILL.
-KILL = 5.0
+#: Seconds in which one must end after SIGQUIT, and after SIGKILL.
+HURRY, KILL = 3.0, 5.0
+#: Seconds between two looks whether there is a hurry.
+MOMENT = 0.1
 TAIL = 2000
+
+
+#: Starts a command, bound to this process, with its output appended to a file, and this environment.
+Launcher = Callable[[list[str], Path, Mapping[str, str]], Launched]
+
+
+def execute(command: list[str], log: Path, environ: Mapping[str, str]) -> Launched:
+    """Start a program."""
+    return launch(command, log, bound=True, environ=environ)
 
 
 @dataclass
 class Process:
-    """A command that is kept running, bound to this process; its output is appended to ``log``."""
+    """A command that is kept running, bound to this process; its output is appended to ``log``.
+
+    ``launcher`` starts it: as a program, or as a fork that takes the command for its arguments.
+    """
 
     name: str
     command: list[str]
     log: Path
+    launcher: Launcher = execute
     launched: Launched | None = None
     started: float = 0.0
     pause: float = FIRST_PAUSE
     next_start: float | None = None
+    #: How often it ended soon after its start, one time after the other.
+    deaths: int = 0
+    #: What its last end was, in words.
+    reason: str = ""
     _log_began: int = 0
 
     @property
@@ -42,11 +62,14 @@ class Process:
         """Start it with this environment; it dies when this process does."""
         self._log_began = self.log.stat().st_size if self.log.exists() else 0
         self.started, self.next_start = time.monotonic(), None
-        self.launched = launch(self.command, self.log, bound=True, environ=environ)
+        self.launched = self.launcher(self.command, self.log, environ)
 
     def plan_next_start(self) -> float:
         """Note that it died; return the seconds after which it is to be started again."""
-        pause = FIRST_PAUSE if time.monotonic() - self.started > SETTLED else self.pause
+        settled = time.monotonic() - self.started > SETTLED
+        self.deaths = 1 if settled else self.deaths + 1
+        self.reason = self._how_it_ended()
+        pause = FIRST_PAUSE if settled else self.pause
         self.pause = min(pause * 2, LONGEST_PAUSE)
         self.next_start = time.monotonic() + pause
         return pause
@@ -64,14 +87,38 @@ class Process:
             return stream.read().decode("utf-8", errors="replace").strip()
         return ""
 
+    def _how_it_ended(self) -> str:
+        status = None if self.launched is None else self.launched.status
+        if status is None:
+            return "ended"
+        if status < 0:
+            return f"was ended by {signal.Signals(-status).name}"
+        return f"ended with status {status}"
 
-def end_all(processes: Sequence[Process], grace: float) -> None:
-    """End all at once: SIGTERM, and SIGKILL for what is left after ``grace`` seconds."""
-    for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, KILL)):
+
+def end_all(
+    processes: Sequence[Process], grace: float, hurried: threading.Event | None = None
+) -> None:
+    """End all at once: SIGTERM, and SIGKILL for what is left after ``grace`` seconds.
+
+    Where they are ``hurried`` before, an agent gives up what is under way (SIGQUIT), and has seconds for that.
+    """
+    hurried = hurried or threading.Event()
+    steps = ((signal.SIGTERM, grace), (signal.SIGQUIT, HURRY), (signal.SIGKILL, KILL))
+    for number, patience in steps:
         alive = [process.launched for process in processes if process.launched and process.alive]
+        if number == signal.SIGQUIT and not hurried.is_set():
+            continue
         for launched in alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(launched.pid, number)
-        deadline = time.monotonic() + patience
-        for launched in alive:
-            launched.ended.wait(max(0.0, deadline - time.monotonic()))
+        may_be_hurried = hurried if number == signal.SIGTERM else threading.Event()
+        _wait(alive, time.monotonic() + patience, may_be_hurried)
+
+
+def _wait(alive: Sequence[Launched], deadline: float, hurried: threading.Event) -> None:
+    """Wait until all have ended, or somebody is in a hurry."""
+    for launched in alive:
+        while not launched.ended.wait(min(MOMENT, max(0.0, deadline - time.monotonic()))):
+            if hurried.is_set() or time.monotonic() >= deadline:
+                return

@@ -6,20 +6,20 @@
       │            │                  │                  │                       │
       └── error ───┴──────────────────┴──────────────────┴───────────────────────┴──► stop: nothing is left behind
 
-All processes are bound to the supervisor: they end when it does, however it ends. While the system is up, an agent
-that dies is started again (after a pause that doubles), and what its servers left is ended.
+The agents are forks of one process, which imports what they share while the cluster comes up. All processes are bound
+to the supervisor: they end when it does, however it ends. While the system is up, an agent that dies is started again
+(after a pause that doubles), and what its servers left is ended (`nursery`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import psutil
 
@@ -27,19 +27,19 @@ from omx_tasks import settings
 from omx_tasks.agents.templates import EVERYTHING
 from omx_tasks.cluster.embedded import EmbeddedCluster
 from omx_tasks.deploy import reaper
+from omx_tasks.deploy.forkserver import ForkServer
 from omx_tasks.deploy.interrupts import held_back, ignored
+from omx_tasks.deploy.nursery import ANSWER, Nursery, is_dead
 from omx_tasks.deploy.process import Process, end_all
 from omx_tasks.errors import UnavailableError
+from omx_tasks.events.bus import Bus
 from omx_tasks.home import Home, System
 from omx_tasks.mcp.config import ServerFile
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
-#: Seconds in which all agents must be warm.
-WARM = 90.0
 #: Seconds in which what is under way may end when a system stops; and where its only run is over anyway.
 GRACE, SHORT_GRACE = 15.0, 2.0
-POLL = 0.02
 #: Seconds between two looks at the processes.
 LOOK = 0.2
 
@@ -56,7 +56,8 @@ class LocalSystem:
     say: Callable[[str], None] = lambda _text: None
     grace: float = GRACE
     url: str = ""
-    _processes: list[Process] = field(default_factory=list)
+    _coordinator: Process | None = None
+    _nursery: Nursery | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _keeper: threading.Thread | None = None
 
@@ -74,35 +75,49 @@ class LocalSystem:
 
     def _start(self) -> None:
         began = time.monotonic()
+        forks = ForkServer(self.home.logs / "forkserver.log", self.environ)
         with held_back():
+            forks.start()
             cluster = self._cluster()
-            cluster.up(bound=True)
+            try:
+                cluster.up(bound=True)
+            except BaseException:
+                forks.stop()
+                raise
             self.url = cluster.url()
+            self._nursery = self._make_nursery(forks)
             self._record(ready=False)
         self.say(f"cluster ready: 3 masters, 3 replicas ({time.monotonic() - began:.1f} s)")
-        reaper.reap(_is_ours_and_dead)
-        _forget_agents(self.url)
+        reaper.reap(is_dead)
+        _forget_agents(self._nursery.store)
         with held_back():
-            for name in self._agent_names():
-                self._add(name, ["-m", "workers.agent", "--name", self._node(name)])
-        self._wait_until_warm()
+            self._nursery.start(self.agents)
+        self._nursery.await_warm(self._stopping)
         with held_back():
-            self._add("coordinator", ["-m", "workers.coordinator"])
+            self._coordinator = self._start_coordinator()
             self._record(ready=True)
             self._keeper = threading.Thread(target=self._keep, name="supervisor", daemon=True)
             self._keeper.start()
         noun = "agent" if self.agents == 1 else "agents"
         self.say(f"{self.agents} {noun} warm ({time.monotonic() - began:.1f} s)")
 
+    def _make_nursery(self, forks: ForkServer) -> Nursery:
+        given = settings.current()
+        bus = Bus.configured(given, partial(Store.configured, self.url, given), timeout=0.0)
+        return Nursery(
+            name="agent",
+            forks=forks,
+            logs=self.home.logs,
+            environ=self._environ(),
+            store=Store(self.url, timeout=ANSWER),
+            least=self.agents,
+            most=self.agents,
+            say=self.say,
+            publisher=bus,
+        )
+
     def _cluster(self) -> EmbeddedCluster:
         return EmbeddedCluster(self.home.cluster, server=settings.current().redis_server)
-
-    def _agent_names(self) -> list[str]:
-        return [f"agent{number}" for number in range(1, self.agents + 1)]
-
-    def _node(self, name: str) -> str:
-        """Return the agent's node name, unique on this machine: two homes have an ``agent1`` each."""
-        return f"{name}@{socket.gethostname()}-{os.getpid()}"
 
     def _record(self, *, ready: bool) -> None:
         me = psutil.Process()
@@ -121,10 +136,11 @@ class LocalSystem:
 
     # --- processes ----------------------------------------------------------------------------------
 
-    def _add(self, name: str, arguments: list[str]) -> None:
-        process = Process(name, [sys.executable, *arguments], self.home.logs / f"{name}.log")
-        self._processes.append(process)
+    def _start_coordinator(self) -> Process:
+        command = [sys.executable, "-m", "workers.coordinator"]
+        process = Process("coordinator", command, self.home.logs / "coordinator.log")
         process.start(self._environ())
+        return process
 
     def _environ(self) -> dict[str, str]:
         ours = {
@@ -137,39 +153,20 @@ class LocalSystem:
         }
         return {**self.environ, **ours}
 
-    def _wait_until_warm(self) -> None:
-        """Wait for the first heartbeat of every agent."""
-        store = Store(self.url)
-        wanted = {self._node(name) for name in self._agent_names()}
-        deadline = time.monotonic() + WARM
-        try:
-            while not wanted <= _heard(store):
-                self._check_processes(deadline)
-                if self._stopping.wait(POLL):
-                    raise UnavailableError("stopped before the agents were warm")
-        finally:
-            store.close()
-
-    def _check_processes(self, deadline: float) -> None:
-        for process in self._processes:
-            if not process.alive:
-                raise UnavailableError(f"{process.name} ended while it started:\n{process.tail()}")
-        if time.monotonic() > deadline:
-            logs = self.home.logs
-            raise UnavailableError(f"the agents were not warm in {WARM:.0f} s; see {logs}")
-
     def _keep(self) -> None:
         """Start again what died, until the system stops."""
+        assert self._nursery is not None
         while not self._stopping.wait(LOOK):
-            for process in self._processes:
-                if not process.alive and not self._stopping.is_set():
-                    self._revive(process)
+            self._nursery.look()
+            self._look_at_coordinator()
 
-    def _revive(self, process: Process) -> None:
+    def _look_at_coordinator(self) -> None:
+        process = self._coordinator
+        if process is None or process.alive:
+            return
         if process.next_start is None:
             pause = process.plan_next_start()
-            self.say(f"{process.name} ended; it is started again in {pause:g} s")
-            reaper.reap(self._node(process.name).__eq__)
+            self.say(f"{process.name} {process.reason}; it is started again in {pause:g} s")
         elif process.is_due:
             process.start(self._environ())
 
@@ -181,10 +178,10 @@ class LocalSystem:
             self._stopping.set()
             if self._keeper is not None:
                 self._keeper.join(10.0)
-            end_all(self._processes, self.grace)
-            names = {self._node(process.name) for process in self._processes}
-            if names:
-                reaper.reap(names.__contains__)
+            if self._coordinator is not None:
+                end_all([self._coordinator], self.grace)
+            if self._nursery is not None:
+                self._nursery.stop(self.grace)
             if self.url:
                 with contextlib.suppress(UnavailableError):
                     self._cluster().down()
@@ -192,23 +189,7 @@ class LocalSystem:
             self.home.release()
 
 
-def _heard(store: Store) -> set[str]:
-    answer = store.command(keys.agents(), "HKEYS", keys.agents())
-    return {name.decode() for name in answer}
-
-
-def _forget_agents(url: str) -> None:
+def _forget_agents(store: Store) -> None:
     """Remove what the agents of an earlier system said of themselves and of their servers."""
-    store = Store(url)
-    try:
-        store.command(keys.agents(), "DEL", keys.agents())
-        store.command(keys.catalogue(), "DEL", keys.catalogue())
-    finally:
-        store.close()
-
-
-def _is_ours_and_dead(agent: str) -> bool:
-    """Whether this is the name of an agent of a supervisor on this machine that is gone."""
-    _, _, host = agent.partition("@")
-    name, _, pid = host.rpartition("-")
-    return name == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid))
+    for key in (keys.agents(), keys.nurseries(), keys.wanted(), keys.catalogue()):
+        store.command(key, "DEL", key)

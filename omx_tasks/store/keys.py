@@ -252,6 +252,16 @@ def agents() -> str:
     return f"omx:{tag('agents')}:agents"
 
 
+def nurseries() -> str:
+    """Hash: nursery → when it was last heard (ms), a space, JSON of host, pid, template, its agents and more."""
+    return f"omx:{tag('agents')}:nurseries"
+
+
+def wanted() -> str:
+    """Hash: nursery → how many agents it is to have."""
+    return f"omx:{tag('agents')}:wanted"
+
+
 def capability_sets() -> str:
     """Set: capability sets that operations required, words joined by ``+``."""
     return f"omx:{tag('agents')}:capability-sets"

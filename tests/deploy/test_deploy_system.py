@@ -9,7 +9,7 @@ import socket
 import psutil
 import pytest
 
-from omx_tasks.deploy import system as systems
+from omx_tasks.deploy import nursery
 from omx_tasks.deploy.system import LocalSystem
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.home import Home
@@ -47,7 +47,7 @@ def test_an_agent_that_ends_while_it_starts_is_told_with_its_last_words(make):
 
 
 def test_agents_that_are_not_warm_in_time_are_told(make, monkeypatch):
-    monkeypatch.setattr(systems, "WARM", 0.1)
+    monkeypatch.setattr(nursery, "WARM", 0.0)
     with pytest.raises(UnavailableError, match=r"not warm in 0 s; see .*logs"):
         make().start()
 
@@ -75,4 +75,4 @@ def test_a_system_that_was_stopped_before_it_began_stops_quietly(make):
 )
 def test_agents_of_a_supervisor_that_is_gone_are_told_from_all_others(agent, expected):
     name = agent.format(host=socket.gethostname(), pid=os.getpid())
-    assert systems._is_ours_and_dead(name) is expected
+    assert nursery.is_dead(name) is expected

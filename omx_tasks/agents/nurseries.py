@@ -1,0 +1,83 @@
+"""What nurseries say of themselves, and how one is told to have more or fewer agents.
+
+A nursery is a process that keeps a number of agents of one kind up on its host. It beats once a second, and reads with
+that what was asked for: ``want(store, nursery, 5)`` has it start or drain agents until there are five, or as many as
+its bounds allow.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from omx_tasks.agents.registry import SILENT
+from omx_tasks.errors import UsageError
+from omx_tasks.store import keys
+from omx_tasks.store.client import Store
+from omx_tasks.store.scripts import Call, script
+
+#: What a nursery says that goes.
+_GONE = ""
+
+
+@dataclass(frozen=True)
+class NurseryRecord:
+    """One nursery's last beat. ``heard`` is Unix seconds, by the cluster's clock.
+
+    ``agents`` holds each agent by name: its ``pid``, its ``state`` (running; waiting, after it died; draining), its
+    ``deaths`` that followed each other closely, and what the last one was (``reason``).
+    """
+
+    name: str
+    host: str
+    pid: int
+    template: str
+    min: int
+    max: int
+    wanted: int
+    running: int
+    agents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    heard: float = 0.0
+
+
+def beat(store: Store, record: NurseryRecord) -> int | None:
+    """Say that a nursery lives; return how many agents were asked for last, if anybody asked."""
+    said = asdict(record)
+    name, _ = said.pop("name"), said.pop("heard")
+    answer = store.run(_call(name, json.dumps(said)))
+    return None if answer is None else int(answer)
+
+
+def leave(store: Store, nursery: str) -> None:
+    """Say that a nursery goes."""
+    store.run(_call(nursery, _GONE))
+
+
+def nurseries(store: Store) -> list[NurseryRecord]:
+    """Return every nursery that was heard lately, in the order of their names."""
+    key = keys.nurseries()
+    (seconds, _), answer = store.commands([(key, ("TIME",)), (key, ("HGETALL", key))])
+    records = [_record(name, text) for name, text in answer.items()]
+    silent = [record.name for record in records if float(seconds) - record.heard > SILENT]
+    if silent:
+        store.command(key, "HDEL", key, *silent)
+        store.command(keys.wanted(), "HDEL", keys.wanted(), *silent)
+    heard = [record for record in records if record.name not in silent]
+    return sorted(heard, key=lambda record: record.name)
+
+
+def want(store: Store, nursery: str, agents: int) -> None:
+    """Ask a nursery to have so many agents; it takes the nearest number within its bounds, within a second."""
+    if agents < 0:
+        raise UsageError(f"a nursery cannot have {agents} agents: ask for 0 or more")
+    store.command(keys.wanted(), "HSET", keys.wanted(), nursery, agents)
+
+
+def _call(nursery: str, record: str) -> Call:
+    return Call(script("nursery_1"), (keys.nurseries(), keys.wanted()), (nursery, record))
+
+
+def _record(name: bytes, text: bytes) -> NurseryRecord:
+    heard, _, record = text.partition(b" ")
+    return NurseryRecord(name.decode(), **{**json.loads(record), "heard": int(heard) / 1000})

@@ -1,0 +1,161 @@
+"""A nursery: agents that are forks of one process, kept up, scaled and drained; nothing of it stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from omx_tasks.agents.nurseries import nurseries, want
+from omx_tasks.agents.registry import agents
+from omx_tasks.api import Run
+from omx_tasks.bench import sleeper
+from omx_tasks.deploy.forkserver import ForkServer
+from omx_tasks.deploy.nursery import Nursery
+from omx_tasks.graph.model import Graph, Operation
+from omx_tasks.graph.plan import compile_plan
+from omx_tasks.runs.submit import submit
+from omx_tasks.store.client import Store
+
+PATIENCE = 60.0
+
+
+@dataclass
+class Kept:
+    """A nursery that is looked at all the time, its server, and what it told."""
+
+    nursery: Nursery
+    server: str
+    folder: Path
+    told: list[Any]
+
+    @property
+    def pids(self) -> dict[str, int]:
+        return {
+            process.name: process.launched.pid
+            for process in self.nursery.processes
+            if process.launched is not None and process.alive
+        }
+
+    def warm(self, store: Store) -> set[int]:
+        """The process ids of the agents that were heard."""
+        place = f"@{self.nursery.id.partition('@')[2]}"
+        return {one.pid for one in agents(store) if one.name.endswith(place)}
+
+    def submit(self, store: Store, count: int, seconds: float) -> Run:
+        operations = [
+            Operation(
+                id=f"o{number}",
+                server=self.server,
+                tool=sleeper.TOOL,
+                arguments={"seconds": seconds, "task": f"o{number}"},
+            )
+            for number in range(count)
+        ]
+        plan = compile_plan(Graph(name="nursery", operations=operations))
+        return Run(submit(store, plan, {}, keep=600), store)
+
+    def left(self) -> list[psutil.Process]:
+        """Return every process that has to do with it."""
+        mark = str(self.folder)
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if mark in str(process.environ()) and process.pid != os.getpid():
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+
+@pytest.fixture
+def kept(tmp_path: Path, cluster_url: str) -> Iterator[Kept]:
+    """A nursery of two agents with a server of their own."""
+    server = f"sleeper_{uuid.uuid4().hex[:8]}"
+    path = tmp_path / "mcp.json"
+    env = {"TEST_PLACE": str(tmp_path)}
+    command = {"command": sys.executable, "args": [sleeper.__file__], "env": env}
+    path.write_text(json.dumps({"mcpServers": {server: command}}))
+    ours = {"OMX_BROKER_URL": cluster_url, "OMX_MCP_CONFIG": str(path), "OMX_LEASE": "3"}
+    environ = {**os.environ, **ours, **env}
+    told: list[Any] = []
+    nursery = Nursery(
+        name="nursling",
+        forks=ForkServer(tmp_path / "forkserver.log", environ),
+        logs=tmp_path,
+        environ=environ,
+        store=Store(cluster_url, timeout=5.0),
+        least=1,
+        most=3,
+        publisher=SimpleNamespace(publish_many=told.extend, flush=lambda _: True),
+    )
+    stopping = threading.Event()
+
+    def keep() -> None:
+        while not stopping.wait(0.05):
+            nursery.look()
+
+    keeper = threading.Thread(target=keep)
+    one = Kept(nursery, server, tmp_path, told)
+    try:
+        nursery.start(2)
+        nursery.await_warm(threading.Event())
+        keeper.start()
+        yield one
+    finally:
+        stopping.set()
+        if keeper.ident is not None:
+            keeper.join()
+        nursery.stop(10.0)
+    assert one.left() == []
+
+
+@pytest.mark.timeout(180)
+def test_killed_agents_come_back_and_a_drain_loses_no_operation(kept, store, until):
+    first = kept.pids
+    assert len(first) == 2
+    for pid in first.values():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(kept.warm(store) - set(first.values())) == 2, PATIENCE)
+    assert set(kept.pids) == set(first)
+    assert [kind for kind, *_ in kept.told] == ["agent.lost", "agent.lost"]
+    assert kept.told[0][1]["reason"] == "was ended by SIGKILL"
+
+    run = kept.submit(store, 40, 3.0)
+    until(lambda: sum(one.busy for one in agents(store)) > 0, PATIENCE)
+    want(store, kept.nursery.id, 1)
+    until(lambda: len(kept.pids) == 1, PATIENCE)
+    view = run.wait(PATIENCE)
+    assert view.succeeded
+    assert all(one.attempts == 1 for one in view.operations.values())
+
+    want(store, kept.nursery.id, 7)
+    until(lambda: len(kept.warm(store)) == 3, PATIENCE)
+    until(lambda: _record(kept, store).running == 3, PATIENCE)
+    assert _record(kept, store).wanted == 3  # no more than its most
+
+
+@pytest.mark.timeout(120)
+def test_a_fork_server_that_dies_takes_its_agents_along_and_another_takes_its_place(
+    kept, store, until
+):
+    first = set(kept.pids.values())
+    assert kept.nursery.forks.pid is not None
+    os.kill(kept.nursery.forks.pid, signal.SIGKILL)
+    until(lambda: len(kept.warm(store) - first) == 2, PATIENCE)
+    assert not first & {process.pid for process in kept.left()}
+
+
+def _record(kept: Kept, store: Store) -> Any:
+    return next(one for one in nurseries(store) if one.name == kept.nursery.id)
