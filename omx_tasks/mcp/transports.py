@@ -15,6 +15,7 @@ from mcp.client.sse import sse_client
 from mcp.client.stdio import get_default_environment
 from mcp.client.streamable_http import streamable_http_client
 
+from omx_tasks.mcp import launchers
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.flights import Flights
 from omx_tasks.mcp.process import ProcessInput, ProcessOutput, ServerProcess
@@ -35,7 +36,8 @@ async def stdio(
     """
     env = {**get_default_environment(), **config.env, "OMX_AGENT": agent}
     try:
-        await process.start(config.command, config.args, env, config.cwd)
+        command, args = launchers.direct(config.command, config.args, env, config.cwd)
+        await process.start(command, args, env, config.cwd)
         yield WatchedReads(ProcessOutput(process), flights, ended), ProcessInput(process)
     finally:
         # A cancelled owner would not get to the end of it.
