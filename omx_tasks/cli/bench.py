@@ -10,6 +10,10 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from omx_tasks.bench.agents import QUICK as QUICK_AGENTS
+from omx_tasks.bench.agents import Measured as MeasuredAgents
+from omx_tasks.bench.agents import Size as AgentsSize
+from omx_tasks.bench.agents import measure as measure_agents
 from omx_tasks.bench.broker import QUICK, Comparison, Size, compare
 from omx_tasks.bench.events import QUICK as QUICK_EVENTS
 from omx_tasks.bench.events import Measured as MeasuredEvents
@@ -190,6 +194,21 @@ def redis(quick: bool, as_json: bool) -> None:
         results().print(table_of_rows(outcome))
 
 
+@bench.command()
+@click.option("--quick", is_flag=True, help="Two agents: shows that it works, says little.")
+@click.option("--json", "as_json", is_flag=True, help="One line with one object.")
+def agents(quick: bool, as_json: bool) -> None:
+    """Measure what agents cost: how soon they are warm, and what they keep in memory.
+
+    Forks of one process beside as many that are started one by one, idle and after their operations.
+    """
+    outcome = measure_agents(QUICK_AGENTS if quick else AgentsSize(), say)
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        results().print(table_of_rows(outcome))
+
+
 def table_of_ways(compared: Compared) -> Table:
     """Return the ways to make the same calls: times for all of them, the rest for one."""
     title = f"{compared.calls:,} calls, medians of {len(compared.rounds)} rounds"
@@ -206,7 +225,9 @@ def table_of_ways(compared: Compared) -> Table:
     return table
 
 
-def table_of_rows(outcome: MeasuredOperations | MeasuredEvents | MeasuredRedis) -> Table:
+def table_of_rows(
+    outcome: MeasuredOperations | MeasuredEvents | MeasuredRedis | MeasuredAgents,
+) -> Table:
     """Return the figures, goals beside them."""
     table = Table(caption=f"{outcome.seconds:.0f} s")
     table.add_column("", no_wrap=True)

@@ -1,0 +1,37 @@
+"""The bench of agents, in its smallest form: it measures everything and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+COMMAND = "from omx_tasks.cli.bench import bench; bench()"
+
+
+@pytest.mark.timeout(300)
+def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, "agents", "--quick", "--json"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    rows = {row["title"]: row["value"] for row in json.loads(line)["rows"]}
+    assert 0 < rows["2 forked agents, idle, each"] < rows["2 separate agents, idle, each"]
+    assert rows["forked, all warm after"] > 0
+    assert list(tmp_path.iterdir()) == []
+    assert not [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(tmp_path) in word for word in process.info["cmdline"] or ())
+    ]
