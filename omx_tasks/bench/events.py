@@ -154,11 +154,11 @@ def _beside_stock(values: dict[str, float]) -> Iterator[Row]:
         for durability in DURABILITIES:
             for how in ("batches", "single"):
                 title = f"{what}, {how}, {durability}"
-                yield Row(f"{title}, to {STOCK}", values[title] / values[f"{what}, {STOCK}"], "x")
+                yield Row(f"{title} / stock", values[title] / values[f"{what}, {STOCK}"], "x")
     for durability in DURABILITIES:
         for share in SHARES:
             title = f"P0 {share}, {durability}"
-            yield Row(f"{title}, to {STOCK}", values[title] / values[f"{share}, {STOCK}"], "x")
+            yield Row(f"{title} / stock", values[title] / values[f"{share}, {STOCK}"], "x")
 
 
 def _worker(folder: Path, side: Side, tally: Tally, queue: str) -> Worker:

@@ -32,7 +32,7 @@ def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path
     assert [row["unit"] for title, row in rows.items() if title.endswith(" p99, memory")] == [
         "ms"
     ] * 4
-    assert rows["handled, batches, replica, to stock Celery tasks"]["unit"] == "x"
+    assert rows["handled, batches, replica / stock"]["unit"] == "x"
     assert rows["p99, stock Celery tasks"]["value"] > 0
     assert rows["P0 p99, 3,000 P3 draining"]["goal"] == {"sign": "≤", "bound": 20}
     assert not list(tmp_path.iterdir())
