@@ -66,14 +66,18 @@ class OperationError(OmxError):
     - ``cancelled``: its run was cancelled
     - ``lost``: its task was revoked or its worker died; ``internal``: a fault of the agent's own
 
-    ``retry_after`` is in how many seconds the server wants to be asked again, where it said so.
+    ``retry_after`` is in how many seconds the server wants to be asked again, where it said so; ``taken`` is False
+    where it is known that the server did not take the call, so that nothing was done.
     """
 
-    def __init__(self, kind: str, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, kind: str, message: str, retry_after: float | None = None, *, taken: bool = True
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
         self.retry_after = retry_after
+        self.taken = taken
 
     def as_json(self) -> dict[str, str]:
         """Return the form that results and the command line show: ``{"kind", "message"}``."""

@@ -14,6 +14,7 @@ file. Any other call may have been carried out when its answer was lost: it ends
 it. So that this is known when an agent is killed, the call is noted in the run, and the note confirmed, before it is
 made: an operation that was begun and whose call was not noted is simply done again.
 
+A call that the server is known not to have taken (its session over HTTP had expired) was not made, and is made again.
 A server that answers with an error and says when to ask again (``Retry-After`` of HTTP 429 and 503, or in the error's
 data) is asked again then, where that is harmless: that it says so is no promise that nothing was done.
 """
@@ -115,15 +116,16 @@ class Caller:
         A read is shared with equal ones of the same run that are under way. Raises `PostponedError` where nothing may
         have been done, and the server cannot be called for now.
         """
-        tries, lost_session = 0, None
+        tries, lost_session, noted = 0, None, False
         while True:
             one = _Try(attempt + tries, lost_session)
             tries += 1
             try:
                 session = await self._session(step.server, one)
                 reads, harmless = self._promises(step, session)
-                if not harmless:
+                if not (harmless or noted):
                     await self._note(one, target, note)
+                    noted = True
                     session = await self._session(step.server, one)  # it may have gone meanwhile
                 kind = cast("Kind", step.kind)
                 make = partial(call, session, kind, target, arguments, timeout=step.timeout)
@@ -136,6 +138,7 @@ class Caller:
                 self._tell(step.server, error)
                 if not one.may_be_done and error.kind in (*LOST_ANSWER, "server"):
                     self.check(step.server, begun=True)
+                one.may_be_done = one.may_be_done and error.taken
                 lost = error.kind in LOST_ANSWER
                 again = (lost or error.retry_after is not None) and not one.may_be_done
                 if not again or tries > step.retries or (error.retry_after or 0) > LONGEST_ASKED:

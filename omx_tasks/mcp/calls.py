@@ -163,7 +163,11 @@ async def _translate_mcp(
     text = session.config.redact(error.message)
     if _SSE_TOO_LARGE in error.message:
         return OperationError("size", f"{_place(session, kind, target)}: {text}")
-    if not session.alive or _lost(session, error, http):
+    if _expired(session, http):
+        session.mark_gone()
+        place = _place(session, kind, target)
+        return OperationError("connection", f"{place}: its session has expired", taken=False)
+    if not session.alive or _lost(session, error):
         session.mark_gone()
         return await session.connection_error()
     if error.code in _ASKS_CODES or _ASKS_WORDS.search(text):
@@ -190,18 +194,21 @@ def _refused(session: Session, where: str, http: Refusal) -> OperationError:
         kind = "server"
     elif http.status in GATEWAY:
         kind = "connection"
-    return OperationError(kind, session.config.redact(words), http.retry_after)
+    taken = http.status not in NOT_LET_IN
+    return OperationError(kind, session.config.redact(words), http.retry_after, taken=taken)
 
 
-def _lost(session: Session, error: MCPError, http: Refusal | None) -> bool:
-    """Over pipes the end is seen itself, and a server may use the same codes for its own errors.
+def _expired(session: Session, http: Refusal | None) -> bool:
+    """Up to protocol 2025-11-25 the status 404 says so, whatever else is in the answer."""
+    if http is None or http.status != 404:
+        return False
+    return session.info.protocol not in MODERN_PROTOCOL_VERSIONS
 
-    Up to protocol 2025-11-25 the status 404 says that the session has expired, whatever else is in the answer.
-    """
+
+def _lost(session: Session, error: MCPError) -> bool:
+    """Over pipes the end is seen itself, and a server may use the same codes for its own errors."""
     if session.config.transport == "stdio":
         return False
-    if http is not None and http.status == 404:
-        return session.info.protocol not in MODERN_PROTOCOL_VERSIONS
     terminated = error.code == INVALID_REQUEST and error.message == "Session terminated"
     return error.code == CONNECTION_CLOSED or terminated
 

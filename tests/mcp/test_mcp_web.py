@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from omx_tasks.agents.caller import Caller
+from omx_tasks.graph.model import Graph, Operation
+from omx_tasks.graph.plan import compile_plan
+from omx_tasks.graph.stored import StoredStep
 from omx_tasks.mcp import keeper
 from omx_tasks.mcp.access import Credentials
 from omx_tasks.mcp.calls import call
@@ -157,6 +161,33 @@ def test_an_expired_session_is_opened_anew(run, guarded, agent, fails):
             await pool.close()
 
     assert run(scenario()) == ("connection", False, "3")
+
+
+def test_a_write_on_an_expired_session_is_made_on_a_new_one(run, guarded, agent):
+    web = guarded()
+    web.switch(open=True, legacy=True)
+    operation = Operation(id="sum", server="web", tool="add", arguments={"a": 1, "b": 2})
+    plan = compile_plan(Graph(name="sums", operations=(operation,)))
+    step = StoredStep.of(plan.steps["sum"], plan)
+    notes: list[str] = []
+
+    async def note(text):
+        notes.append(text)
+        return ""
+
+    async def scenario():
+        servers = {"web": web.config()}
+        pool = SessionPool(servers, deadline=10, agent=agent, environ={})
+        try:
+            await pool.warm()
+            web.switch(expire=True)
+            caller = Caller(agent, pool, servers, 10_000)
+            return await caller.call(step, 1, "add", {"a": 1, "b": 2}, note=note)
+        finally:
+            await pool.close()
+
+    outcome = run(scenario())
+    assert (outcome.state, outcome.attempts, len(notes)) == ("succeeded", 2, 1)
 
 
 def test_calls_that_are_not_let_in_open_the_circuit(run, guarded, agent, fails, monkeypatch):
