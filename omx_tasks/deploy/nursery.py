@@ -8,7 +8,7 @@
                                 └── one too many, and the least busy ─► draining (SIGTERM) ─► gone
 
 How many are wanted is read from the store once a second (`agents.nurseries`), within ``least`` and ``most``; what is up
-is told there. A death is told as the event ``agent.lost``; the third one soon after a start, as ``agent.crashing`` too:
+is told there. A death is told as the event ``agent.died``; the third one soon after a start, as ``agent.crashing`` too:
 the agent is started again all the same, after at most half a minute.
 """
 
@@ -172,7 +172,7 @@ class Nursery:
     def _died(self, process: Process) -> None:
         pause = process.plan_next_start()
         self.say(f"{process.name} {process.reason}; it is started again in {pause:g} s")
-        self._tell("agent.lost", process)
+        self._tell("agent.died", process)
         if process.deaths == MANY:
             self._tell("agent.crashing", process)
 

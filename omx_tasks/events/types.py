@@ -16,7 +16,8 @@ operation.unknown         P0  a call was begun, and nobody knows whether it was 
 operation.cancelled       P0  a call was ended before its time
 agent.started             P1  an agent is warm and takes work
 agent.stopped             P1  an agent has ended in good order
-agent.lost                P0  an agent died, or was not heard for too long
+agent.lost                P0  an agent was not heard for too long
+agent.died                P0  an agent's process ended, and will be started again
 agent.crashing            P0  an agent dies again and again, soon after each start
 agent.statistics          P3  how busy an agent is
 server.started            P1  a session with an MCP server is open
@@ -137,11 +138,9 @@ class OperationOver(Data):
 
 
 class AgentTold(Data):
-    """An agent began, ended or was lost; ``reason``: what its end was, ``deaths``: how many came in a row."""
+    """An agent began, ended or was lost."""
 
     agent: str
-    reason: str | None = None
-    deaths: int | None = None
 
 
 class AgentStatistics(Data):
@@ -176,6 +175,13 @@ class AgentLost(AgentTold):
     host: str | None = None
     pid: int | None = None
     heard: float | None = None
+
+
+class AgentDied(AgentTold):
+    """``reason``: what its end was; ``deaths``: how many came one after the other, each soon after a start."""
+
+    reason: str | None = None
+    deaths: int | None = None
 
 
 class QueueTold(Data):
@@ -240,7 +246,7 @@ TABLE: Mapping[str, Kind] = {
     ),
     **_kinds(AgentTold, Priority.P1, "agent.started", "agent.stopped"),
     "agent.lost": Kind(AgentLost, Priority.P0),
-    **_kinds(AgentTold, Priority.P0, "agent.crashing"),
+    **_kinds(AgentDied, Priority.P0, "agent.died", "agent.crashing"),
     "agent.statistics": Kind(AgentStatistics, Priority.P3),
     "server.started": Kind(ServerTold, Priority.P1),
     "server.failed": Kind(ServerTold, Priority.P0),

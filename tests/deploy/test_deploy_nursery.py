@@ -129,7 +129,7 @@ def test_killed_agents_come_back_and_a_drain_loses_no_operation(kept, store, unt
         os.kill(pid, signal.SIGKILL)
     until(lambda: len(kept.warm(store) - set(first.values())) == 2, PATIENCE)
     assert set(kept.pids) == set(first)
-    assert [kind for kind, *_ in kept.told] == ["agent.lost", "agent.lost"]
+    assert [kind for kind, *_ in kept.told] == ["agent.died", "agent.died"]
     assert kept.told[0][1]["reason"] == "was ended by SIGKILL"
 
     run = kept.submit(store, 40, 3.0)
