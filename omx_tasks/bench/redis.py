@@ -35,7 +35,7 @@ from omx_tasks.bench.figures import Goal
 from omx_tasks.bench.place import Row
 from omx_tasks.bench.sides import end, our_side
 from omx_tasks.cluster.launch import launch
-from omx_tasks.cluster.ports import HOST, free_ports
+from omx_tasks.cluster.ports import HOST, reserved_ports
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.store.address import Address
 from omx_tasks.store.client import Store
@@ -213,17 +213,17 @@ def _rows(when: str, times: dict[str, list[float]]) -> Iterator[Row]:
 @contextlib.contextmanager
 def _proxied(program: str, folder: Path, url: str) -> Iterator[int]:
     """Run HAProxy in front of the cluster's nodes; gives its port once it lets a command through."""
-    (port,) = free_ports(1)
     nodes = Address.parse(url).seeds
     servers = "\n".join(f"  server node{node.port} {node} check inter 500" for node in nodes)
-    path = folder / "haproxy.cfg"
-    path.write_text(_PROXY.format(host=HOST, port=port, servers=servers))
-    proxy = launch([program, "-db", "-f", str(path)], folder / "haproxy.log", bound=True)
-    try:
-        _wait_for(port, folder / "haproxy.log")
-        yield port
-    finally:
-        end(proxy)
+    path, log = folder / "haproxy.cfg", folder / "haproxy.log"
+    with reserved_ports(1) as (port,):
+        path.write_text(_PROXY.format(host=HOST, port=port, servers=servers))
+        proxy = launch([program, "-db", "-f", str(path)], log, bound=True)
+        try:
+            _wait_for(port, log)
+            yield port
+        finally:
+            end(proxy)
 
 
 def _wait_for(port: int, log: Path) -> None:
