@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import sys
 
-import click
-
 from omx_tasks.api import Run
 from omx_tasks.cli.output import complain, duration, say
 from omx_tasks.cli.present import shared, why
 from omx_tasks.cli.progress import Calls, progress_of, show_all
-from omx_tasks.deploy.interrupts import Terminated, ignored
+from omx_tasks.deploy.interrupts import Terminated, ignored, wait_for_line
 from omx_tasks.errors import UnavailableError
 from omx_tasks.runs.view import RunView
 
@@ -76,8 +74,13 @@ def _wish(interrupt: KeyboardInterrupt, run: Run, may_leave: bool) -> str:
     choices = {"y": "cancel", "n": "watch"} | ({"l": "leave"} if may_leave else {})
     leave = ", l: leave it running" if may_leave else ""
     question = f"cancel run {run.id}? (y or Ctrl-C: cancel, n: go on{leave})"
-    try:
-        answer = click.prompt(question, type=click.Choice(list(choices)), default="y", err=True)
-    except click.Abort:  # Ctrl-C again, or the end of the input
-        return "cancel"
-    return choices[answer]
+    while True:
+        say(question, end=" ")
+        try:
+            wait_for_line(sys.stdin)
+            line = sys.stdin.readline()
+        except KeyboardInterrupt:
+            return "cancel"
+        answer = line.strip().lower() or "y"  # the end of the input is a yes as well
+        if answer in choices:
+            return choices[answer]

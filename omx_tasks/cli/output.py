@@ -30,9 +30,9 @@ config_option = click.option(
 )
 
 
-def say(text: str) -> None:
+def say(text: str, end: str = "\n") -> None:
     """Print a notice."""
-    notices.print(text, style="dim", markup=False, soft_wrap=True)
+    notices.print(text, style="dim", markup=False, soft_wrap=True, end=end)
 
 
 def complain(text: str) -> None:

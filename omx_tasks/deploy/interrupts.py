@@ -6,11 +6,13 @@ before would not be known to anyone; a folder would be half removed.
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 
 class Terminated(KeyboardInterrupt):
@@ -48,6 +50,23 @@ def wait_for_one() -> None:
     for number in SIGNALS:
         signal.signal(number, lambda *_: asked.set())
     asked.wait()
+
+
+def wait_for_line(stream: IO[str]) -> None:
+    """Return when a line, or the end of the input, can be read from a terminal.
+
+    A signal that comes just before a read begins does not end the read: Ctrl-C would be felt at the next key only. So
+    the wait is for the input and for signals alike. To be called in the main thread.
+    """
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    before = signal.set_wakeup_fd(told)
+    try:
+        select.select([stream.fileno(), heard], [], [])
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(heard)
+        os.close(told)
 
 
 @contextmanager
