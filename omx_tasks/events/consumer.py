@@ -64,6 +64,8 @@ class _Part:
     look_at: float = 0.0
     hands: list[Hand] = field(default_factory=list)
     told_at: float = 0.0
+    #: Until when another consumer has it, as far as is known.
+    taken_until: float = 0.0
 
     def free(self) -> set[Priority]:
         """Return the priorities of which no new events are in hand."""
@@ -155,6 +157,8 @@ class Consumer:
                 gathered = part.gathered[priority] = part.gathered.get(priority, 0) + count
                 gather = 0.0 if gathered >= self._most else GATHER[priority]
                 part.due[priority] = min(part.due.get(priority, _NEVER), now + gather)
+            if counts is not None and not any(counts):
+                part.taken_until = now
             if counts is None or not any(counts):
                 part.look_at = now
             self._changed.notify()
@@ -235,8 +239,7 @@ class Consumer:
 
     def _claim(self) -> None:
         now = time.monotonic()
-        owned = sum(part.ours for part in self._parts)
-        share = -(-len(self._parts) // self._consumers)
+        owned, share = self._owned(), self._share()
         asked: list[tuple[_Part, list[Priority]]] = []
         with self._changed:
             for part in self._parts:
@@ -261,14 +264,37 @@ class Consumer:
         most = -(-self._most // max(1, len(asked)))
         for part, new in asked:
             again = not any(hand.again for hand in part.hands)
-            wants = part.ours or owned < share
+            # What another one has is looked at, and not counted as if it could be had.
+            wants = part.ours or (owned < share and part.taken_until <= now)
             owned += wants and not part.ours
             calls.append(self._claim_of(part, most=most, new=new, again=again, wants=wants))
+        seen: list[int] = []
         for (part, new), answer in zip(asked, self._ask(calls), strict=True):
             if isinstance(answer, OmxError):
                 part.look_at = time.monotonic()
             else:
-                self._take(part, new, log.claimed(answer))
+                claim = log.claimed(answer)
+                seen.append(claim.consumers)
+                self._take(part, new, claim)
+        if seen:
+            self._consumers = max(1, *seen)
+            self._want_more([part for part, _ in asked])
+
+    def _owned(self) -> int:
+        return sum(part.ours for part in self._parts)
+
+    def _share(self) -> int:
+        return -(-len(self._parts) // self._consumers)
+
+    def _want_more(self, asked: Sequence[_Part]) -> None:
+        """Look at once at partitions that turned out to be free, if this is to have more."""
+        if self._owned() >= self._share():
+            return
+        now = time.monotonic()
+        with self._changed:
+            for part in asked:
+                if not part.ours and part.taken_until <= now:
+                    part.look_at = now
 
     def _claim_of(
         self, part: _Part, *, most: int, new: Sequence[Priority], again: bool, wants: bool = False
@@ -286,9 +312,9 @@ class Consumer:
 
     def _take(self, part: _Part, new: Sequence[Priority], claim: Claim) -> None:
         now = time.monotonic()
-        self._consumers = max(1, claim.consumers)
         with self._changed:
             if not claim.ours:
+                part.taken_until = now + claim.due / 1000
                 part.ours = False
                 part.hands.clear()
                 ends = claim.due / 1000 + 0.01 if claim.due > 0 else self._slow

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from omx_tasks.events import consumer
+from omx_tasks.events import consumer, log
 from omx_tasks.events.bus import Bus
 from omx_tasks.events.handlers import Handler, handler_of, on, once
+from omx_tasks.events.log import Group
 from omx_tasks.events.processor import Processor
 from omx_tasks.events.types import Event
 from omx_tasks.priorities import Priority
@@ -265,6 +267,30 @@ def test_two_processes_share_the_partitions_and_one_takes_over_when_the_other_en
     assert sorted(got) == list(range(600))
 
 
+def test_partitions_of_a_dead_consumer_are_taken_although_others_come_first_and_are_served(
+    serve: Serve, word: str, until: Until, store: Store
+) -> None:
+    handle = on(f"{word}.*", priority=Priority.P1, begins="oldest", name=word)(lambda _: None)
+    group = Group(word, (f"{word}.*",), (Priority.P1,), begins="oldest")
+
+    def claim(consumer: str, numbers: range, lease: int, *, wants: bool) -> None:
+        mine = dataclasses.replace(group, lease=lease)
+        options: dict[str, Any] = {"wants": wants, "most": 0, "new": (), "again": False}
+        calls = [log.claim(n, mine, consumer, durable=False, **options) for n in numbers]
+        for answer in store.run_many(calls):
+            log.claimed(answer)
+
+    claim("dead", range(3, 6), 1, wants=True)
+    claim("alive", range(3), 60_000, wants=True)
+    processor = serve(handle, lease=1.0)
+
+    def taken() -> bool:
+        claim("alive", range(6), 60_000, wants=False)
+        return [part.ours for part in processor.consumers[0]._parts] == [False] * 3 + [True] * 3
+
+    until(taken, 20)
+
+
 def test_what_is_in_hand_at_the_end_is_told_or_given_back(
     bus: Bus, serve: Serve, word: str, until: Until
 ) -> None:
@@ -304,11 +330,9 @@ def test_a_long_call_keeps_its_partition(
     for _ in range(2):
         serve(handle, lease=0.5)
     until(lambda: calls)
-    log = keys.event_cursors(
-        0
-    )  # the server's time goes on with each request, whatever this machine does
-    seconds = store.command(log, "TIME")[0]
-    until(lambda: int(store.command(log, "TIME")[0]) > int(seconds) + 1)
+    key = keys.event_layout()  # the server's time goes on, whatever this machine does
+    seconds = store.command(key, "TIME")[0]
+    until(lambda: int(store.command(key, "TIME")[0]) > int(seconds) + 1)
     assert calls == [1]
     release.set()
 
