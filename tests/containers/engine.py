@@ -127,7 +127,7 @@ def _plug_compose_in(client: Path) -> None:
 def start_base(target: Path) -> subprocess.Popen[bytes]:
     """Begin to make the base image's files, with what the Dockerfile and the proxy need."""
     kept = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in LEFT_OUT]
-    wanted = ["--variant=essential", f"--include={','.join(PACKAGES)}"]
+    wanted = ["--variant=essential", f"--include={','.join(PACKAGES)}", "--dpkgopt=force-unsafe-io"]
     return subprocess.Popen(["mmdebstrap", "--quiet", *wanted, *kept, "bookworm", str(target)])
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from omx_tasks import Graph, Operation
 from omx_tasks.runs.view import OperationView
 
-AT_ONCE, READS, WRITES, SECONDS = 6, 12, 6, 0.4
+AT_ONCE, SECONDS = 6, 0.4
+TOOLS = ["read", "write", "read"] * 6
 WAIT = 180.0
 
 stopping = threading.Event()
@@ -22,7 +23,6 @@ book: list[tuple[str, str, str]] = []
 
 def graph() -> Graph:
     mark = uuid.uuid4().hex[:8]
-    tools = ["read"] * READS + ["write"] * WRITES
     return Graph(
         name="load",
         operations=[
@@ -32,7 +32,7 @@ def graph() -> Graph:
                 tool=tool,
                 arguments={"key": f"{mark}-{number}", "seconds": SECONDS},
             )
-            for number, tool in enumerate(tools)
+            for number, tool in enumerate(TOOLS)
         ],
     )
 

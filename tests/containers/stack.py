@@ -96,7 +96,7 @@ class Stack:
     def agents(self) -> list[dict[str, Any]]:
         """Return what ``omx agents`` says outside of the containers of those that can call the ledger."""
         done = self.client("-m", "omx_tasks.cli.main", "agents", "--json")
-        out, _ = done.communicate(timeout=MINUTES)
+        out, _ = done.communicate(timeout=MINUTES)  # until the cluster is formed, an error
         found = json.loads(out)["agents"] if done.returncode == 0 else []
         return [agent for agent in found if "ledger" in agent["servers"]]
 
@@ -111,7 +111,20 @@ class Stack:
             env={**self.engine.environ, **environ, "PYTHONPATH": path},
             cwd=self.folder,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
+
+    def status(self, url: str, user: str) -> int:
+        """Return the status with which a page is answered on this machine."""
+        script = (
+            "import sys, base64, urllib.request as u, urllib.error as e\n"
+            "r = u.Request(sys.argv[1])\n"
+            "r.add_header('Authorization', 'Basic ' + base64.b64encode(sys.argv[2].encode()).decode())\n"
+            "try: print(u.urlopen(r, timeout=30).status)\n"
+            "except e.HTTPError as error: print(error.code)\n"
+        )
+        out, _ = self.client("-c", script, url, user).communicate(timeout=MINUTES)
+        return int(out)
 
     @contextmanager
     def load(self) -> Iterator[Ledger]:
@@ -121,10 +134,11 @@ class Stack:
         try:
             yield ledger
             producer.send_signal(signal.SIGTERM)
-            assert producer.wait(MINUTES) == 0
+            _, said = producer.communicate(timeout=MINUTES)
+            assert producer.returncode == 0, said.decode()
         finally:
             producer.kill()
-            producer.communicate()
+            producer.wait()
         found = compare(json.loads(told.read_text()), self.done())
         vars(ledger).update(vars(found))
 

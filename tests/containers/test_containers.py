@@ -81,6 +81,8 @@ def _come_and_go(stack: Stack) -> None:
         _see_no_secret(stack)
         with step("a graph, from within a container"):
             _run_a_graph(stack)
+        with step("Flower behind the proxy, with its password only"):
+            _ask_flower(stack)
         _scale(stack)
         _strike(stack)
     finally:
@@ -93,6 +95,13 @@ def _run_a_graph(stack: Stack) -> None:
     result = json.loads(out)
     assert result["state"] == "succeeded", result
     assert result["operations"]["brief"]["structured"]["count"] == 8
+
+
+def _ask_flower(stack: Stack) -> None:
+    stack.compose("--profile", "full", "up", "-d", "--no-build", "--no-recreate", "flower")
+    user = (stack.compose_folder / "secrets" / "flower").read_text()
+    stack.until(lambda: stack.status("http://127.0.0.1:5555/workers", user) == 200, MINUTES)
+    assert stack.status("http://127.0.0.1:5555/workers", "omx:guessed") == 401
 
 
 def _scale(stack: Stack) -> None:
@@ -118,6 +127,8 @@ def _strike(stack: Stack) -> None:
             stack.moves(SOME)
         with step("an agent told to stop brings its operations to their end"):
             _stop_an_agent(stack)
+        with step("up again, with three agents"):
+            stack.up(3)
     print(f"  {ledger}")
     assert ledger.operations > 2 * SOME
     assert (ledger.lost, ledger.repeated_writes) == ([], [])
