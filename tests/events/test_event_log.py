@@ -264,6 +264,42 @@ def test_an_event_that_kills_its_consumers_is_found_and_parked(
     assert [one[b"e"] for one in place.dead()] == [b"poison"]
 
 
+def test_a_full_hand_that_was_lost_is_made_up_for_in_few_claims(
+    store: Store, partition: int, group: Group, word: str, until: Until
+) -> None:
+    place = Partition(store, partition, dataclasses.replace(group, lease=30), word)
+    place.publish(*map(str, range(1000)))
+    assert len(place.claim("one", most=1000).given) == 1000
+    until(lambda: place.claim("two", most=0).ours)
+    parts = []
+    while given := place.claim("two", most=1000).given:
+        parts.append(len(given))
+        place.ack("to", 2, given[-1].place, consumer="two")
+    assert sum(parts) == 1000
+    assert len(parts) < 40
+
+
+def test_poison_among_many_is_found_and_nothing_else_is_parked(
+    store: Store, partition: int, group: Group, word: str, until: Until
+) -> None:
+    dying = dataclasses.replace(group, lease=20, deliveries=2)
+    place = Partition(store, partition, dying, word)
+    place.publish(*("poison" if n == 20 else "good" for n in range(1000)))
+    consumers = (f"consumer-{n}" for n in itertools.count())
+
+    def live_and_die() -> bool:
+        consumer = next(consumers)
+        until(lambda: place.claim(consumer, most=0).ours)
+        while given := place.claim(consumer, most=1000).given:
+            if any(one.text == b"poison" for one in given):
+                return False
+            place.ack("to", 2, given[-1].place, consumer=consumer)
+        return True
+
+    until(live_and_die)
+    assert [one[b"e"] for one in place.dead()] == [b"poison"]
+
+
 def test_a_poisonous_event_in_the_retry_line_counts_its_consumers_too(
     store: Store, partition: int, group: Group, word: str, until: Until
 ) -> None:

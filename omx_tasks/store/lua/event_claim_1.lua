@@ -1,7 +1,8 @@
 -- Be a group's one consumer of a partition, and take its next events: P0 first, what is tried again before what is new.
 -- Only one consumer has a partition at a time, which keeps the order of each key; another one takes over when its lease
--- has ended. What the former one had in hand is then given again, one event at a time, so that one that kills its
--- handler's process is found, and parked after so many times.
+-- has ended. What the former one had in hand is then given again in small parts; a part that is lost, too, in parts of
+-- its own, down to one event. So one that kills its handler's process is found, and parked after so many times, and a
+-- full hand that was lost for another reason is soon made up for.
 -- KEYS: the partition's and the group's. ARGV: group, consumer, 1 if it wants the partition (0: only if it has it), lease
 -- (ms), how many events at most, deliveries after which an event is parked, where a new group begins ('new' or
 -- 'oldest'), priorities of new events that are wanted ('0123'), 1 if events to try again are, priorities that this group
@@ -17,6 +18,8 @@ local most, deliveries, begins = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local wanted, again, handled = ARGV[8], ARGV[9] == '1', ARGV[10]
 -- Events that one claim looks through at most, of each priority, in search of those that match.
 local LOOKED_THROUGH = 2000
+-- Parts in which what a former owner had in hand is given again.
+local PARTS = 30
 local now = now_ms()
 
 redis.call('ZADD', CONSUMERS, now, consumer)
@@ -37,12 +40,15 @@ local owner, until_ = redis.call('HGET', GROUP, 'owner') or '', group_number('un
 if owner ~= consumer then
   if owner ~= '' and until_ > now then return {'busy', until_ - now, consumers} end
   if not wants then return {'busy', 0, consumers} end
-  -- What the former owner had in hand counts as a delivery of the first of it.
+  -- What the former owner had in hand counts as a delivery of the first of it, but as the last one only if it was alone.
   for priority in string.gmatch(handled, '%d') do
     local last_given = group_number('end:' .. priority)
-    if last_given > cursor_of(priority, group) then
-      redis.call('HINCRBY', GROUP, 'tries:' .. priority, 1)
-      redis.call('HSET', GROUP, 'careful:' .. priority, whole(last_given))
+    local size = last_given - cursor_of(priority, group)
+    if size > 0 then
+      local tries = group_number('tries:' .. priority) + 1
+      if size > 1 then tries = math.min(tries, deliveries - 1) end
+      redis.call('HSET', GROUP, 'tries:' .. priority, tries, 'careful:' .. priority, whole(last_given),
+        'part:' .. priority, math.floor(size / PARTS))
     end
   end
   local given = redis.call('HGET', GROUP, 'given')
@@ -130,7 +136,9 @@ local function give_new(priority)
   local cursor, tries = pass_poison(priority, cursor_of(priority, group))
   local last = meta_number('last:' .. priority)
   local room = left
-  if group_number('careful:' .. priority) > cursor then room = math.min(room, 1) end
+  if group_number('careful:' .. priority) > cursor then
+    room = math.min(room, math.max(1, group_number('part:' .. priority)))
+  end
   local number, found, looked = cursor, 0, 0
   local lines_there = redis.call('EXISTS', ORDER) == 1
   while found < room and looked < LOOKED_THROUGH and number < last do
