@@ -14,7 +14,7 @@ from omx_tasks.mcp import memory
 from omx_tasks.mcp.circuit import Circuit
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.keeper import Changed, Keeper, Recycled, Told
-from omx_tasks.mcp.process import MAX_MESSAGE
+from omx_tasks.mcp.program import MAX_MESSAGE
 from omx_tasks.mcp.session import Session, settle
 
 #: Seconds between two looks at what servers use.

@@ -39,7 +39,8 @@ from omx_tasks.errors import OperationError
 from omx_tasks.mcp import listing, postmortem, transports
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.flights import ELICITATION, SAMPLING, Flights
-from omx_tasks.mcp.process import MAX_MESSAGE, ServerProcess
+from omx_tasks.mcp.process import ServerProcess
+from omx_tasks.mcp.program import MAX_MESSAGE
 from omx_tasks.mcp.stderr import LastWords
 from omx_tasks.mcp.web import Web
 
