@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import psutil
 from omx_tasks.agents.registry import agents as registered
 from omx_tasks.bench import sleeper
 from omx_tasks.bench.figures import Goal
-from omx_tasks.bench.place import Place, Row, independent
+from omx_tasks.bench.place import Measured, Place, Row, independent
 from omx_tasks.bench.sides import our_side
 from omx_tasks.deploy.forkserver import ForkServer
 from omx_tasks.deploy.nursery import ANSWER, Nursery
@@ -42,20 +42,6 @@ class Size:
 
 
 QUICK = Size(agents=2, operations=10)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What came out."""
-
-    size: Size
-    rows: list[Row]
-    seconds: float
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what ``json.dumps`` takes."""
-        rows = [row.as_json() for row in self.rows]
-        return {"size": asdict(self.size), "rows": rows, "seconds": round(self.seconds, 1)}
 
 
 @dataclass(frozen=True)

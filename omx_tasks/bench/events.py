@@ -23,7 +23,7 @@ from omx_tasks.bench import loads
 from omx_tasks.bench.app import CONFIGURATION, LATE, TALLY, lateness
 from omx_tasks.bench.figures import Goal
 from omx_tasks.bench.handling import SHARES, quantiles
-from omx_tasks.bench.place import Row
+from omx_tasks.bench.place import Measured, Row
 from omx_tasks.bench.sides import Side, our_side, stock_side
 from omx_tasks.bench.tally import Tally
 from omx_tasks.bench.worker import Worker
@@ -57,18 +57,6 @@ class Size:
 QUICK = Size(2_000, 500, 3_000, 500, 1.0)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """All figures, and the seconds that they took."""
-
-    rows: tuple[Row, ...]
-    seconds: float
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what ``json.dumps`` takes."""
-        return {"seconds": self.seconds, "rows": [row.as_json() for row in self.rows]}
-
-
 def measure(size: Size, say: Say) -> Measured:
     """Measure; everything that this starts is gone when it returns or raises."""
     began = time.monotonic()
@@ -87,7 +75,7 @@ def measure(size: Size, say: Say) -> Measured:
             say(f"P0 beside {size.backlog:,} of P3")
             rows += _urgent(url, size)
     rows += _beside_stock({row.title: row.value for row in rows})
-    return Measured(tuple(rows), time.monotonic() - began)
+    return Measured(size, rows, time.monotonic() - began)
 
 
 # --- rates ------------------------------------------------------------------------------------------

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from omx_tasks.bench import at_once, hops, no_ops, ways
-from omx_tasks.bench.place import Place, Row
+from omx_tasks.bench.place import Measured, Place
 from omx_tasks.bench.sides import our_side
 from omx_tasks.bench.ways import Compared
 from omx_tasks.deploy.temporary import temporary_folder
@@ -31,26 +30,7 @@ class Size:
 QUICK = Size(rounds=1, calls=40, no_ops=200, hops=10, waiting=8, seconds=0.2)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What came out."""
-
-    size: Size
-    compared: Compared
-    rows: list[Row]
-    seconds: float
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what ``json.dumps`` takes."""
-        return {
-            "size": asdict(self.size),
-            "ways": self.compared.as_json(),
-            "rows": [row.as_json() for row in self.rows],
-            "seconds": round(self.seconds, 1),
-        }
-
-
-def measure(size: Size, say: Callable[[str], None]) -> Measured:
+def measure(size: Size, say: Callable[[str], None]) -> tuple[Compared, Measured]:
     """Measure; everything that this starts is gone when it returns or raises."""
     began = time.monotonic()
     with (
@@ -66,4 +46,4 @@ def measure(size: Size, say: Callable[[str], None]) -> Measured:
             *at_once.measure(place, size.waiting, size.seconds),
             *no_ops.measure(place, size.no_ops, size.rounds),
         ]
-    return Measured(size, compared, rows, time.monotonic() - began)
+    return compared, Measured(size, rows, time.monotonic() - began)

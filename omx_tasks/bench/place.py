@@ -50,6 +50,28 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """All figures, how much was done for them (a dataclass), and the seconds that they took.
+
+    ``notes`` say what was left out, and why.
+    """
+
+    size: Any
+    rows: Sequence[Row]
+    seconds: float
+    notes: Sequence[str] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``json.dumps`` takes."""
+        return {
+            "size": asdict(self.size),
+            "rows": [row.as_json() for row in self.rows],
+            "seconds": round(self.seconds, 1),
+            "notes": [*self.notes],
+        }
+
+
+@dataclass(frozen=True)
 class Place:
     """A cluster that is up (``side``, ``store``), a folder for logs, and whom to tell what is done (``say``)."""
 

@@ -32,7 +32,7 @@ from redis.cluster import RedisCluster
 from redis.exceptions import MovedError
 
 from omx_tasks.bench.figures import Goal
-from omx_tasks.bench.place import Row
+from omx_tasks.bench.place import Measured, Row
 from omx_tasks.bench.sides import end, our_side
 from omx_tasks.cluster.launch import launch
 from omx_tasks.cluster.ports import HOST, reserved_ports
@@ -82,18 +82,6 @@ class Size:
 QUICK = Size(2, 40, 1)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """All figures, and the seconds that they took."""
-
-    rows: tuple[Row, ...]
-    seconds: float
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what ``json.dumps`` takes."""
-        return {"seconds": self.seconds, "rows": [row.as_json() for row in self.rows]}
-
-
 def measure(size: Size, say: Say) -> Measured:
     """Measure; everything that this starts is gone when it returns or raises.
 
@@ -112,7 +100,7 @@ def measure(size: Size, say: Say) -> Measured:
             say(f"beside {size.load} processes that keep the cluster busy")
             with _loaded(url, size.load):
                 rows += _rows("loaded", _times(clients, size))
-    return Measured(tuple(rows), time.monotonic() - began)
+    return Measured(size, rows, time.monotonic() - began)
 
 
 # --- the clients ------------------------------------------------------------------------------------

@@ -11,23 +11,20 @@ from rich.table import Table
 from rich.text import Text
 
 from omx_tasks.bench.agents import QUICK as QUICK_AGENTS
-from omx_tasks.bench.agents import Measured as MeasuredAgents
 from omx_tasks.bench.agents import Size as AgentsSize
 from omx_tasks.bench.agents import measure as measure_agents
 from omx_tasks.bench.broker import QUICK, Comparison, Size, compare
 from omx_tasks.bench.events import QUICK as QUICK_EVENTS
-from omx_tasks.bench.events import Measured as MeasuredEvents
 from omx_tasks.bench.events import Size as EventsSize
 from omx_tasks.bench.events import measure as measure_events
 from omx_tasks.bench.figures import MEASURES, Figure
-from omx_tasks.bench.graphs import AGENTS, GOAL, RECORDED, SLOTS, GraphFigure, Measured, measure
+from omx_tasks.bench.graphs import AGENTS, GOAL, RECORDED, SLOTS, GraphFigure, measure
+from omx_tasks.bench.graphs import Measured as MeasuredGraphs
 from omx_tasks.bench.operations import QUICK as QUICK_OPERATIONS
-from omx_tasks.bench.operations import Measured as MeasuredOperations
 from omx_tasks.bench.operations import Size as OperationsSize
 from omx_tasks.bench.operations import measure as measure_operations
-from omx_tasks.bench.place import Row
+from omx_tasks.bench.place import Measured, Row
 from omx_tasks.bench.redis import QUICK as QUICK_REDIS
-from omx_tasks.bench.redis import Measured as MeasuredRedis
 from omx_tasks.bench.redis import Size as RedisSize
 from omx_tasks.bench.redis import measure as measure_redis
 from omx_tasks.bench.submit import Sample
@@ -128,7 +125,7 @@ def graphs(folder: Path | None, ideal: float, quick: bool, as_json: bool) -> Non
         _print_graphs(outcome)
 
 
-def _print_graphs(outcome: Measured) -> None:
+def _print_graphs(outcome: MeasuredGraphs) -> None:
     """Print the achieved time, and beside it that of other orders, all to the ideal."""
     slots = f"{AGENTS} agents with {SLOTS} slots each"
     titles = ("graph", "operations", "ideal", "achieved", "", "by level", "", "first in", "")
@@ -155,11 +152,11 @@ def operations(rounds: int, quick: bool, as_json: bool) -> None:
     then operations without a call, hops from one to the next, and many calls at once.
     """
     size = QUICK_OPERATIONS if quick else OperationsSize(rounds=rounds)
-    outcome = measure_operations(size, say)
+    compared, outcome = measure_operations(size, say)
     if as_json:
-        print_json(outcome.as_json())
+        print_json({**outcome.as_json(), "ways": compared.as_json()})
     else:
-        results().print(table_of_ways(outcome.compared), table_of_rows(outcome))
+        results().print(table_of_ways(compared), table_of_rows(outcome))
 
 
 @bench.command()
@@ -225,11 +222,9 @@ def table_of_ways(compared: Compared) -> Table:
     return table
 
 
-def table_of_rows(
-    outcome: MeasuredOperations | MeasuredEvents | MeasuredRedis | MeasuredAgents,
-) -> Table:
-    """Return the figures, goals beside them."""
-    table = Table(caption=f"{outcome.seconds:.0f} s")
+def table_of_rows(outcome: Measured) -> Table:
+    """Return the figures, goals beside them; below them what was left out."""
+    table = Table(caption="\n".join([f"{outcome.seconds:.0f} s", *outcome.notes]))
     table.add_column("", no_wrap=True)
     for title in ("", "", "goal"):
         table.add_column(title, justify="left" if not title else "right", no_wrap=True)
