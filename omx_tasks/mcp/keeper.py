@@ -1,4 +1,4 @@
-"""Keeps one server up for as long as its agent lives: opens its session, and anew when that is gone.
+"""Keeps one server up for as long as it is to be: opens its session, and anew when that is gone.
 
 ::
 
@@ -13,6 +13,8 @@
 So a server that died, hangs, or could not start when its agent did comes back by itself. Calls that are under way are
 never cut off by this: one that takes long on a server that is busy with it may be as good as any other. A server that
 has nothing to do is asked now and then, so that one that hangs is found before a call is sent to it.
+
+One that is not to be up `rest`s: it has no session until it is kept again, or called.
 """
 
 from __future__ import annotations
@@ -93,6 +95,11 @@ class Keeper:
         session = self._session
         return session if session is not None and session.alive and self.circuit.closed else None
 
+    @property
+    def busy(self) -> bool:
+        """Whether calls are under way."""
+        return self._session is not None and len(self._session.flights) > 0
+
     async def get(self) -> Session:
         """Return the session, opened if need be; raises `OperationError`, at once while the circuit is open."""
         self._bury()
@@ -100,9 +107,24 @@ class Keeper:
             raise self.circuit.refusal()
         return self._session or await self._opened()
 
+    @property
+    def kept(self) -> bool:
+        """Whether it is seen to that the server is up."""
+        return self._task is not None
+
     def keep(self) -> None:
         """See to the server from now on."""
-        self._task = asyncio.create_task(self._keep(), name=f"mcp-keep:{self.server}")
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep(), name=f"mcp-keep:{self.server}")
+
+    def rest(self) -> None:
+        """See to the server no more; its session ends when its last call has."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+        session, self._session = self._session, None
+        if session is not None:
+            self._lead_out(session)
 
     def suspect(self, error: OperationError) -> None:
         """A call was not answered in time: count that, and see whether the server answers at all."""
@@ -119,12 +141,19 @@ class Keeper:
         now, session = self._clock(), self._session
         leaving = [_about(one, "draining", None, 0) for one in list(self._leaving.values())]
         if session is None:
-            nothing = "none" if self.circuit.closed else self.circuit.state
-            return [{**_NONE, "server": self.server, "state": nothing}, *leaving]
+            return [{**_NONE, "server": self.server, "state": self._absence()}, *leaving]
         state: str = self.circuit.state
         if self.circuit.closed:
             state = "busy" if len(session.flights) else "idle"
         return [_about(session, state, now - self._opened_at, self.recycled), *leaving]
+
+    def _absence(self) -> str:
+        """Return why there is no session."""
+        if not self.circuit.closed:
+            return self.circuit.state
+        if self._opening is not None:
+            return "warming"
+        return "none" if self.kept else "cold"
 
     def pids(self) -> list[int]:
         """Return the processes of its sessions."""
@@ -147,9 +176,7 @@ class Keeper:
     def _replace(self, session: Session, limit: int) -> None:
         self._session = None
         self.recycled += 1
-        task = asyncio.create_task(_leave(session), name=f"mcp-leave:{self.server}")
-        self._leaving[task] = session
-        task.add_done_callback(self._leaving.pop)
+        self._lead_out(session)
         logger.warning(
             "server %r uses %s and may use %s: another one takes its place",
             self.server,
@@ -158,6 +185,11 @@ class Keeper:
         )
         self._told_recycled(self.server, session.memory, limit)
         self._suspected.set()  # whoever sees to it opens another one
+
+    def _lead_out(self, session: Session) -> None:
+        task = asyncio.create_task(_leave(session), name=f"mcp-leave:{self.server}")
+        self._leaving[task] = session
+        task.add_done_callback(self._leaving.pop)
 
     async def close(self) -> None:
         """See to it no more, and end the session."""

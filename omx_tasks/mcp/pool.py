@@ -1,10 +1,10 @@
-"""The sessions of one agent: one per server, opened in parallel, each kept open by its keeper."""
+"""The sessions of one agent: one per server, opened in parallel, each kept open by its keeper, or left cold."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,33 @@ class SessionPool:
         live = [name for name, keeper in self._keepers.items() if keeper.live is not None]
         return f"<SessionPool {self._agent} sessions={live} of={list(self._keepers)}>"
 
-    async def warm(self) -> dict[str, OperationError | None]:
-        """Open every server in parallel; return None or the reason it failed, per name. See to them from now on."""
-        outcomes = await asyncio.gather(*map(self._outcome, self._keepers))
-        for keeper in self._keepers.values():
-            keeper.keep()
+    async def warm(self, names: Collection[str] | None = None) -> dict[str, OperationError | None]:
+        """Open servers (default: all) in parallel; return None or the reason it failed, per name.
+
+        They are seen to from now on. The others are cold until they are kept, or called.
+        """
+        first = list(self._keepers if names is None else names)
+        outcomes = await asyncio.gather(*map(self._outcome, first))
+        for name in first:
+            self.keep(name)
         self._weighing = asyncio.create_task(self._weigh(), name="mcp-weigh")
-        return dict(zip(self._keepers, outcomes, strict=True))
+        return dict(zip(first, outcomes, strict=True))
+
+    def keep(self, name: str) -> None:
+        """See to it from now on that a server is up."""
+        self._keeper(name).keep()
+
+    def rest(self, name: str) -> None:
+        """Let a server be down from now on, unless it is called."""
+        self._keeper(name).rest()
+
+    def kept(self, name: str) -> bool:
+        """Whether it is seen to that a server is up."""
+        return self._keeper(name).kept
+
+    def busy(self, name: str) -> bool:
+        """Whether calls to a server are under way."""
+        return self._keeper(name).busy
 
     def live(self, name: str) -> Session | None:
         """Return the session of a server if it is open: then there is nothing to wait for."""
