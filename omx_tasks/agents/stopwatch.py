@@ -1,4 +1,7 @@
-"""Gathers how long an agent's calls took and has it learned once a second: no request of its own per operation."""
+"""Gathers how long an agent's calls and openings of sessions took, and has it learned once a second.
+
+So no operation costs a request of its own.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ class Stopwatch:
     def __init__(self, courier: Courier) -> None:
         self._courier = courier
         self._samples: deque[Measured] = deque(maxlen=MOST)
+        self._openings: deque[tuple[str, float]] = deque(maxlen=MOST)
 
     def __repr__(self) -> str:
         return f"<Stopwatch samples={len(self._samples)}>"
@@ -47,9 +51,15 @@ class Stopwatch:
             seconds = max(0.0, outcome.finished - outcome.started)
             self._samples.append(Measured(plan.name, item_of(operation)[0], call, seconds))
 
+    def opened(self, server: str, seconds: float) -> None:
+        """Note how long it took to open a session."""
+        self._openings.append((server, seconds))
+
     def _report(self) -> Iterable[tuple[Call, Done | None]]:
         taken = [self._samples.popleft() for _ in range(len(self._samples))]
-        return [(call, _confirmed) for call in durations.learn(taken)]
+        opened = [self._openings.popleft() for _ in range(len(self._openings))]
+        calls = [*durations.learn(taken), *durations.learn_openings(opened)]
+        return [(call, _confirmed) for call in calls]
 
 
 def _confirmed(answer: Any) -> None:

@@ -25,6 +25,8 @@ _NAME = re.compile(r"^(?P<parent>[^\[:]+)(?:\[(?P<index>\d+)\])?(?::\d+)?$")
 class StoredStep:
     """What an agent must know of one operation. ``rank`` is milliseconds, ``timeout`` seconds.
 
+    ``lasts`` is how many milliseconds it is expected to take, 0 where nothing is known of that.
+
     ``references`` are the operations whose values a call needs, ``listed`` those that the list of a foreach is made
     from: a call for one of its items does not need them. ``onward`` is the successor with the longest remaining path.
     """
@@ -43,6 +45,7 @@ class StoredStep:
     goes_on: bool
     foreach: str | None
     onward: str | None
+    lasts: int = 0
 
     @classmethod
     def of(cls, step: Step, plan: Plan) -> StoredStep:
@@ -64,6 +67,7 @@ class StoredStep:
             goes_on=step.goes_on,
             foreach=operation.foreach,
             onward=max(ranks, key=ranks.__getitem__, default=None),
+            lasts=0 if step.source == "default" else round(step.seconds * 1000),
         )
 
     def needed(self, operation: str) -> tuple[str, ...]:

@@ -45,6 +45,14 @@ def learn(samples: Iterable[Measured]) -> list[Call]:
     return [_learn(averages[first : first + _BATCH]) for first in range(0, len(averages), _BATCH)]
 
 
+def learn_openings(samples: Iterable[tuple[str, float]]) -> list[Call]:
+    """Make the calls that fold in how long it took to open sessions: server, seconds."""
+    gathered: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for server, seconds in samples:
+        gathered[keys.opening_durations(), server].append(seconds)
+    return [_learn(list(gathered.items()))] if gathered else []
+
+
 def _learn(averages: list[tuple[tuple[str, str], list[float]]]) -> Call:
     hashes: dict[str, int] = {}
     arguments: list[Any] = [WEIGHT, KEEP, MOST]

@@ -8,17 +8,20 @@ skipped, and the run ends as failed again.
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Mapping
 from enum import StrEnum
 
 from omx_tasks.errors import NotFoundError, UsageError, did_you_mean
+from omx_tasks.graph.ahead import Ahead
 from omx_tasks.graph.stored import StoredPlan, item_of
-from omx_tasks.results import joins
+from omx_tasks.results import joins, needs
 from omx_tasks.runs.advance import advance
 from omx_tasks.runs.cancel import wait_until_settled
 from omx_tasks.runs.submit import require
+from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
 #: Seconds in which agents may end what they still do of a cancelled run; what takes longer does not count any more.
@@ -56,6 +59,7 @@ def resume(
             )
     wait_until_settled(store, run_id, SETTLE)
     require(store, plan, plan.steps.values())
+    _tell_needs(store, run_id, plan)
     request = joins.resume(run_id, plan, secrets.token_hex(8), Unknown(unknown), single)
     # Before, so that it is looked after should we die; and after, since until then it may be struck off as over.
     store.run(joins.reopen(run_id, time.time()))
@@ -66,6 +70,16 @@ def resume(
     generation, *ready = rest
     advance(store, run_id, plan, ready)
     return int(generation)
+
+
+def _tell_needs(store: Store, run_id: str, plan: StoredPlan) -> None:
+    """Tell agents which servers the run needs; those that see to it find out what of it is done."""
+    key = keys.successors(run_id)
+    links = {
+        name.decode(): json.loads(text) for name, text in store.command(key, "HGETALL", key).items()
+    }
+    longest = max((step.rank for step in plan.steps.values()), default=0) / 1000
+    store.run(needs.need(run_id, Ahead(plan, links).needs(), longest))
 
 
 def _refusal(run_id: str, verdict: str) -> UsageError:

@@ -12,9 +12,10 @@ from omx_tasks.broker import queues
 from omx_tasks.broker.partitions import on_all
 from omx_tasks.broker.routing import PREFIX, set_name
 from omx_tasks.errors import OmxError, UnavailableError, UnconfirmedError
+from omx_tasks.graph.ahead import needs_of
 from omx_tasks.graph.plan import Plan
 from omx_tasks.graph.stored import StoredPlan, StoredStep
-from omx_tasks.results import joins
+from omx_tasks.results import joins, needs
 from omx_tasks.runs.advance import advance
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store, StoreError
@@ -53,7 +54,7 @@ def submit(
     run_id = new_run_id()
     stored = StoredPlan.of(plan, inputs, partitions)
     with _explained(UnavailableError, UnavailableError, f"run {run_id} does not start"):
-        _announce(store, run_id, stored)
+        _announce(store, run_id, plan, stored)
         prepared = joins.prepare(run_id, plan)
         for reply in store.run_many(prepared):
             if isinstance(reply, ReplyError):
@@ -78,10 +79,19 @@ def _explained(
         raise raised(f"{what}: {error}") from error
 
 
-def _announce(store: Store, run_id: str, plan: StoredPlan) -> None:
-    """Enter the run into the list of runs, and the capability sets that it requires into theirs."""
-    require(store, plan, plan.steps.values())
-    store.run(joins.announce(run_id, time.time()))
+def _announce(store: Store, run_id: str, plan: Plan, stored: StoredPlan) -> None:
+    """Enter the run into the list of runs, and the capability sets that it requires into theirs.
+
+    Where some of it comes later, agents are told which servers it will need, and when.
+    """
+    require(store, stored, stored.steps.values())
+    calls = [joins.announce(run_id, time.time())]
+    if len(plan.roots) < len(plan.steps):
+        longest = max(step.rank for step in plan.steps.values())
+        calls.append(needs.need(run_id, needs_of(plan), longest))
+    for reply in store.run_many(calls):
+        if isinstance(reply, ReplyError):
+            raise StoreError(f"run {run_id} could not be announced: {reply}")
 
 
 def require(store: Store, plan: StoredPlan, steps: Iterable[StoredStep]) -> None:

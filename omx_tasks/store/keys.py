@@ -272,6 +272,31 @@ def cancellations() -> str:
     return f"omx:{tag('agents')}:cancellations"
 
 
+def needs(run_id: str) -> str:
+    """String: JSON of the servers that a run needs: since when, when first and how widely; it lapses."""
+    return f"omx:{tag('agents')}:needs:{run_id}"
+
+
+def needed() -> str:
+    """Sharded channel: what runs that were just submitted need, as ``run JSON``."""
+    return f"omx:{tag('agents')}:needed"
+
+
+def expected() -> str:
+    """String: JSON of server → operations that are expected in the next minute; it lapses where nobody forecasts."""
+    return f"omx:{tag('agents')}:expected"
+
+
+def warmers(server: str, run_id: str) -> str:
+    """Sorted set: agents that keep a server warm for a run ('': for what is expected), by when that lapses (ms)."""
+    return f"omx:{tag('agents')}:warmers:{run_id}:{server}"
+
+
+def answering(server: str) -> str:
+    """Sorted set: agents on which a server is warm, or will be when it is needed, by when that lapses (ms)."""
+    return f"omx:{tag('agents')}:answering:{server}"
+
+
 def catalogue() -> str:
     """Hash: server → JSON of its tools, resources and prompts, as an agent saw them."""
     return f"omx:{tag('agents')}:catalogue"
@@ -306,6 +331,11 @@ def operation_durations(graph: str) -> str:
 def call_durations() -> str:
     """Hash: server, kind and target → seconds, a decayed average over all graphs."""
     return f"omx:{tag('durations')}:calls"
+
+
+def opening_durations() -> str:
+    """Hash: server → seconds that it takes to open a session, a decayed average over all agents."""
+    return f"omx:{tag('durations')}:openings"
 
 
 def durations_report(token: str) -> str:
