@@ -112,6 +112,22 @@ class Settings(BaseSettings):
         ge=0,
         description="How long operations wait for a server that no agent can call, before they fail",
     )
+    warm: str = Field(
+        "all",
+        description="Servers that an agent opens ahead: all, planned (those that runs will need), none, or names "
+        "(planned,git: git always); the others when they are called",
+    )
+    warm_idle: float | None = Field(
+        None,
+        gt=0,
+        description="How long a server that is not always open rests until it is closed; default: the template's "
+        "`warm.idle`, else 600",
+    )
+    warm_memory: str | None = Field(
+        None,
+        description="What an agent and its servers may use (512MiB) until the least useful one is closed; default: the "
+        "template's `memory`",
+    )
     keep_runs: float = Field(86_400.0, ge=1, description="How long a finished run can be looked at")
     result_expires: float = Field(
         86_400.0, ge=0, description="How long ordinary task results are kept"

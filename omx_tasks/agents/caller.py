@@ -75,7 +75,7 @@ class _Try:
 class Caller:
     """Calls the servers of one agent; what an operation may return at most is ``output_limit`` bytes.
 
-    ``waits`` says whether operations of a server are to wait for it.
+    ``waits`` says whether operations of a server are to wait for it; ``called`` is told of a server before each call.
     """
 
     def __init__(
@@ -85,12 +85,14 @@ class Caller:
         servers: Mapping[str, ServerConfig],
         output_limit: int,
         waits: Callable[[str], bool] = lambda _: False,
+        called: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._agent = agent
         self._sessions = sessions
         self._servers = servers
         self._output_limit = output_limit
         self._waits = waits
+        self._called = called
         self._sharing = Sharing()
 
     def __repr__(self) -> str:
@@ -117,6 +119,7 @@ class Caller:
         have been done, and the server cannot be called for now.
         """
         tries, lost_session, noted = 0, None, False
+        self._called(step.server)
         while True:
             one = _Try(attempt + tries, lost_session)
             tries += 1

@@ -1,4 +1,4 @@
-"""What an agent offers, and which queues follow from it: not those of servers that it cannot call for now."""
+"""What an agent offers, and which queues follow from it: not those of servers that it cannot, or need not, call now."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class Capabilities:
         self._words = frozenset(words)
         #: Servers whose operations wait.
         self.paused: frozenset[str] = frozenset()
+        #: Servers whose operations are left to agents on which they are warm.
+        self.left: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"<Capabilities {sorted(self._servers)} and {len(self._words)} words>"
@@ -30,4 +32,4 @@ class Capabilities:
 
     @property
     def _callable(self) -> frozenset[str]:
-        return self._servers - {SERVER + name for name in self.paused}
+        return self._servers - {SERVER + name for name in self.paused | self.left}

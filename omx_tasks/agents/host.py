@@ -1,8 +1,8 @@
 """What every agent process has: a loop with live sessions, a courier to the cluster, and a runner.
 
 Made after the fork and started before the first message is taken: when `start` returns, each server that the
-agent's template holds is up, its tools are listed and published in the catalogue, or the reason why it is not is
-known. One that comes (back) later is published then, with what it offers then.
+agent is to hold open (see `policy`) is up, its tools are listed and published in the catalogue, or the reason why it is
+not is known. One that comes (back) later is published then, with what it offers then.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from omx_tasks.agents import policy
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.cancellations import Cancellations
 from omx_tasks.agents.capabilities import Capabilities
+from omx_tasks.agents.foresight import Foresight
 from omx_tasks.agents.heartbeat import Heartbeat
 from omx_tasks.agents.liveness import Liveness
 from omx_tasks.agents.outages import Outages
@@ -26,6 +28,7 @@ from omx_tasks.agents.runner import Advance, Runner
 from omx_tasks.agents.stopwatch import Stopwatch
 from omx_tasks.agents.telling import Publisher, Telling
 from omx_tasks.agents.turns import Turns
+from omx_tasks.agents.warmer import Warmer
 from omx_tasks.agents.wire import Wire
 from omx_tasks.errors import OperationError
 from omx_tasks.mcp.circuit import Circuit
@@ -94,6 +97,14 @@ class Host:
         self.outages = Outages(
             name, self._pool, self.capabilities, store, settings.server_patience, self._refresh
         )
+        self._warmer = Warmer(
+            slots,
+            policy.of_settings(settings, self._file, self._profile.servers),
+            self._pool,
+            self.capabilities,
+            Foresight(store, name),
+            self._refresh,
+        )
         self._stopwatch = Stopwatch(self._courier)
         self._turns = Turns(self._wire, servers.servers, self._pool)
         self.runner = self.make_runner(
@@ -101,7 +112,12 @@ class Host:
             loop=self.loop,
             wire=self._wire,
             caller=self.make_caller(
-                name, self._pool, servers.servers, settings.output_limit, self.outages.waits
+                name,
+                self._pool,
+                servers.servers,
+                settings.output_limit,
+                self.outages.waits,
+                self._warmer.called,
             ),
             advance=advance,
             slots=slots,
@@ -120,7 +136,7 @@ class Host:
         return f"<Host {self.name} servers={sorted(self._servers.servers)}>"
 
     def start(self) -> None:
-        """Open every session, then report as ready."""
+        """Open the sessions that are to be open, then report as ready."""
         if self._profile.unfilled:
             logger.warning(
                 "template %s goes without %s: no server of %s fills that role",
@@ -132,7 +148,7 @@ class Host:
         self._courier.start()
         self.loop.run(self._wire.open())
         self.loop.run(self._cancellations.listen())
-        self.loop.run(self._pool.warm())
+        self.loop.run(self._warmer.start(self._wire))
         self.heartbeat.start()
         self._stopwatch.start()
         self._cancellations.start()
@@ -140,7 +156,7 @@ class Host:
 
     def resize(self, slots: int) -> None:
         """Run more or fewer operations at once from now on."""
-        self._slots = slots
+        self._slots = self._warmer.slots = slots
         self.runner.resize(slots)
 
     def stop(self, timeout: float) -> None:
@@ -160,11 +176,13 @@ class Host:
             self._store.close()
 
     async def _close(self) -> None:
+        await self._warmer.close()
         await self.outages.close()
         await self._pool.close()
 
     def _told(self, server: str, outcome: Session | OperationError) -> None:
         """Take what became of a server that was to be opened (called on the loop)."""
+        self._warmer.told(server, outcome)
         if isinstance(outcome, OperationError):
             if self._failed.get(server) != outcome.message:
                 self._tell.server(server, outcome.message)
@@ -172,6 +190,7 @@ class Host:
             return
         if self._failed.pop(server, None) is not None or server not in self._catalogue:
             self._tell.server(server, None)
+        self._stopwatch.opened(server, outcome.cold_seconds)
         about = {**outcome.description, "turns": self._turns.of(server)}
         self._catalogue[server] = json.dumps(about)
         self._refresh()
@@ -196,9 +215,10 @@ class Host:
             "priorities": [priority.name for priority in self._profile.priorities],
             "unfilled": self._profile.unfilled,
             "roles": self._roles,
-            "servers": sorted(self._catalogue.keys() - self._failed.keys()),
+            "servers": sorted(self._servers.servers.keys() - self._failed.keys()),
             "failed": dict(self._failed),
             "sessions": self._pool.sessions(),
+            "warm": self._warmer.as_json(),
             "circuits": _unwell(self._pool.circuits()),
             "config": self._servers.digest,
             "tells": self._tells,

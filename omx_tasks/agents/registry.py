@@ -29,6 +29,9 @@ class AgentRecord:
     ``sessions`` says of each: server, state (idle, busy, draining, none, or that of its circuit), protocol, age in
     seconds, pid, rss in bytes, calls under way, and how often it was recycled for its memory.
     ``circuits`` holds those that are not closed, by server: their state, the reason, and the seconds of it so far.
+    ``warm`` names the servers that are ``cold`` and counts since the start: calls that had to wait for a server
+    (``cold_starts``), sessions ``opened`` and ``evicted``, and the seconds for which one was open before it was called
+    (``wasted``).
     ``tells`` says of which operations it publishes events.
 
     Of its ``template`` it offers the ``capabilities`` (``*``: all of the catalogue) at its ``priorities``, and goes
@@ -57,6 +60,7 @@ class AgentRecord:
     unfilled: list[str] = field(default_factory=list)
     roles: dict[str, list[str]] = field(default_factory=dict)
     tells: str = "ended"
+    warm: dict[str, Any] = field(default_factory=dict)
 
 
 def agents(store: Store) -> list[AgentRecord]:

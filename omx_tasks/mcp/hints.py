@@ -27,7 +27,8 @@ class Hints:
     agents' processes of this server work on the same state; ``cache`` that what the server says
     may be kept (``ttlMs`` of protocol 2026-07-28: resources and lists) is kept for so long;
     ``roles`` are those of templates that it fills, besides the one that has its name; ``memory`` is in bytes what its
-    process and those that it starts may use, before another one takes its place.
+    process and those that it starts may use, before another one takes its place; ``warm`` has agents hold it open
+    always, also where they open others only when they are needed.
 
     Turns do not depend on ``shared``: processes without that word may still write to one file, so
     all that have the server's name take turns over the whole cluster.
@@ -40,6 +41,7 @@ class Hints:
     cache: bool = False
     roles: frozenset[str] = frozenset()
     memory: int | None = None
+    warm: bool = False
 
     def resource_of(self, arguments: dict[str, Any]) -> str:
         """Return the name of what a call writes to, as its arguments say; empty: all of the server.
@@ -70,6 +72,7 @@ def parse(raw: Any) -> Hints:
         "cache",
         "roles",
         "memory",
+        "warm",
         *access.KEYS,
     )
     for key in raw:
@@ -84,6 +87,7 @@ def parse(raw: Any) -> Hints:
         _flag(raw, "cache"),
         _texts(raw, "roles", "templates' roles"),
         _memory(raw),
+        _flag(raw, "warm"),
     )
 
 
