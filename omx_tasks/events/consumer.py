@@ -155,7 +155,8 @@ class Consumer:
                 if not count:
                     continue
                 gathered = part.gathered[priority] = part.gathered.get(priority, 0) + count
-                gather = 0.0 if gathered >= self._most else GATHER[priority]
+                wait = max(GATHER[priority], self.handler.gather)
+                gather = 0.0 if gathered >= self._most else wait
                 part.due[priority] = min(part.due.get(priority, _NEVER), now + gather)
             if counts is not None and not any(counts):
                 part.taken_until = now

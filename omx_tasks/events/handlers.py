@@ -52,7 +52,10 @@ _PATTERN = re.compile(r"\*|[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*(\.\*)?")
 
 @dataclass(frozen=True)
 class Handler:
-    """A function and what it wants; ``name`` is where its place in the log is kept, so it should stay."""
+    """A function and what it wants; ``name`` is where its place in the log is kept, so it should stay.
+
+    ``gather``: seconds for which events may gather to be a batch, where their priority lets them wait less.
+    """
 
     name: str
     function: Callable[..., Any]
@@ -62,6 +65,7 @@ class Handler:
     deliveries: int = 5
     backoff: float = 1.0
     begins: str = "new"
+    gather: float = 0.0
 
     def call(self, events: list[Event]) -> Iterable[Event]:
         """Call the function; returns the events that it says it has failed on."""

@@ -63,6 +63,7 @@ VERSION = 1
 #: Characters that a key may have, and bytes that an event may have.
 LONGEST_KEY, LARGEST = 200, 256 * 1024
 
+_decode = json.JSONDecoder().decode
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _CONTROL = re.compile(r"[\x00-\x1f]")
@@ -305,7 +306,7 @@ class Event(NamedTuple):
     @classmethod
     def read(cls, text: bytes | str, deliveries: int = 1, place: Place | None = None) -> Event:
         """Read a stored event; raises `EventError` where its form is a newer one than is known here."""
-        form = json.loads(text)
+        form = _decode(text.decode() if isinstance(text, bytes) else text)
         if form["v"] > VERSION:
             raise EventError(
                 f"event {form.get('id')} has form {form['v']}, and this program knows {VERSION}: upgrade it"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+
+from omx_tasks.monitoring import histogram, numbers
 
 
 @dataclass(slots=True)
@@ -19,8 +18,8 @@ class Count:
     failed: int = 0
     attempts: int = 0
     seconds: float = 0.0
-    calls: Counter[int] = field(default_factory=Counter)
-    waits: Counter[int] = field(default_factory=Counter)
+    calls: dict[int, int] = field(default_factory=dict)
+    waits: dict[int, int] = field(default_factory=dict)
 
     def add(self, other: Count) -> None:
         """Take in another count."""
@@ -28,28 +27,18 @@ class Count:
         self.failed += other.failed
         self.attempts += other.attempts
         self.seconds += other.seconds
-        self.calls.update(other.calls)
-        self.waits.update(other.waits)
+        histogram.add(self.calls, other.calls)
+        histogram.add(self.waits, other.waits)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return what the store keeps: only what is not nothing, under one letter each, since it is kept often."""
-        fields = {
-            "n": self.number,
-            "f": self.failed,
-            "a": self.attempts,
-            "s": round(self.seconds, 6),
-            "c": self.calls,
-            "w": self.waits,
-        }
-        return {name: value for name, value in fields.items() if value}
+    def packed(self) -> bytes:
+        """Return what the store keeps: small, since there is one for each minute and name."""
+        calls = histogram.as_row(self.calls)
+        sums = (self.number, self.failed, self.attempts, round(self.seconds * 1e6), len(calls))
+        return numbers.pack([*sums, *calls, *histogram.as_row(self.waits)])
 
     @classmethod
-    def read(cls, text: bytes | str) -> Count:
+    def read(cls, packed: bytes) -> Count:
         """Read what the store has kept."""
-        data = json.loads(text)
-        calls, waits = (
-            Counter({int(bucket): count for bucket, count in data.get(name, {}).items()})
-            for name in "cw"
-        )
-        number, failed, attempts = (int(data.get(name, 0)) for name in "nfa")
-        return cls(number, failed, attempts, float(data.get("s", 0)), calls, waits)
+        number, failed, attempts, micros, length, *rows = numbers.unpack(packed)
+        calls, waits = histogram.of_row(rows[:length]), histogram.of_row(rows[length:])
+        return cls(number, failed, attempts, micros / 1e6, calls, waits)

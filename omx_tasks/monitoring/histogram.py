@@ -6,13 +6,14 @@ is longer. A quantile is told as the geometric middle of its bucket, so it is wr
 its size; below 10 µs it is told as 10 µs. Histograms of any times and agents can be added, which averages and
 quantiles cannot.
 
-Only buckets with something in them are kept: a mapping of their numbers to counts.
+Only buckets with something in them are kept: a mapping of their numbers to counts. The store has it as a row of
+numbers: even ones are twice the count of the next bucket, odd ones say how many buckets with nothing come before it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 #: Seconds that bucket 0 reaches to, buckets to a doubling, and the last bucket.
 FIRST, TO_DOUBLE, LAST = 1e-5, 8, 400
@@ -25,6 +26,43 @@ def bucket_of(seconds: float) -> int:
     if seconds <= FIRST:
         return 0
     return min(LAST, math.ceil(TO_DOUBLE * math.log2(seconds / FIRST)))
+
+
+def as_row(counts: Mapping[int, int]) -> list[int]:
+    """Return a histogram as a row of numbers."""
+    row: list[int] = []
+    expected = 0
+    for bucket in sorted(counts):
+        if bucket > expected:
+            row.append(2 * (bucket - expected) + 1)
+        row.append(2 * counts[bucket])
+        expected = bucket + 1
+    return row
+
+
+def of_row(row: Iterable[int]) -> dict[int, int]:
+    """Return the histogram of a row."""
+    counts: dict[int, int] = {}
+    bucket = 0
+    for number in row:
+        if number & 1:
+            bucket += number >> 1
+        else:
+            counts[bucket] = number >> 1
+            bucket += 1
+    return counts
+
+
+def observe(counts: dict[int, int], seconds: float) -> None:
+    """Count a duration."""
+    bucket = bucket_of(seconds)
+    counts[bucket] = counts.get(bucket, 0) + 1
+
+
+def add(counts: dict[int, int], more: Mapping[int, int]) -> None:
+    """Add a histogram to another one."""
+    for bucket, count in more.items():
+        counts[bucket] = counts.get(bucket, 0) + count
 
 
 def middle_of(bucket: int) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 from omx_tasks.monitoring.counts import Count
 from omx_tasks.monitoring.histogram import quantile
+from omx_tasks.monitoring.ledger import name_of
 from omx_tasks.monitoring.tally import Dimension, Span
 from omx_tasks.settings import Settings
 from omx_tasks.store import keys
@@ -94,10 +95,16 @@ def _read(store: Store, span: Span, numbers: range, dimension: Dimension) -> lis
     for first in range(0, len(numbers), _PAGE):
         names = [keys.counts(span, number, dimension) for number in numbers[first : first + _PAGE]]
         answers = store.commands([(name, ("HGETALL", name)) for name in names])
-        found += [
-            {name.decode(): Count.read(text) for name, text in one.items()} for one in answers
-        ]
+        found += [_sum(one) for one in answers]
     return found
+
+
+def _sum(fields: dict[bytes, bytes]) -> dict[str, Count]:
+    """Return the counts of a bucket's pages, added up."""
+    series: dict[str, Count] = defaultdict(Count)
+    for field, packed in fields.items():
+        series[name_of(field.decode())].add(Count.read(packed))
+    return series
 
 
 def figures(count: Count, seconds: float) -> dict[str, Any]:

@@ -18,16 +18,16 @@ what was cancelled is counted, and did not fail.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from omx_tasks.events.types import Event
 from omx_tasks.graph.stored import item_of
 from omx_tasks.monitoring.counts import Count
-from omx_tasks.monitoring.histogram import bucket_of
+from omx_tasks.monitoring.histogram import observe
 
 #: Characters of a series' name that are kept.
 LONGEST = 200
@@ -93,7 +93,21 @@ class _Kind(NamedTuple):
     capabilities: str | None
 
 
-Tally = dict[Bucket, dict[str, Count]]
+class Minute(NamedTuple):
+    """A minute, by its number since 1970, and what is told apart in it."""
+
+    number: int
+    dimension: Dimension
+
+    def buckets(self) -> tuple[Bucket, Bucket]:
+        """Return the buckets that it is in: its own, and its hour's."""
+        return (
+            Bucket(Span.MINUTE, self.number, self.dimension),
+            Bucket(Span.HOUR, self.number // 60, self.dimension),
+        )
+
+
+Tally = dict[Minute, dict[str, Count]]
 
 
 def tally(events: Iterable[Event], now: float) -> Tally:
@@ -105,9 +119,8 @@ def tally(events: Iterable[Event], now: float) -> Tally:
     counts: Tally = defaultdict(lambda: defaultdict(Count))
     for kind, count in kinds.items():
         for minute, dimension, name in _series_of(kind):
-            name, about = name[:LONGEST], _alone(count) if dimension is Dimension.EVENT else count
-            counts[Bucket(Span.MINUTE, minute, dimension)][name].add(about)
-            counts[Bucket(Span.HOUR, minute // 60, dimension)][name].add(about)
+            about = _alone(count) if dimension is Dimension.EVENT else count
+            counts[Minute(minute, dimension)][name[:LONGEST]].add(about)
     return counts
 
 
@@ -122,7 +135,7 @@ def _kind_of(event: Event, now: float) -> _Kind:
         None if ready is None else Span.MINUTE.of(min(ready, now)),
         event.type,
         data.get("graph"),
-        item_of(data["operation"])[0],
+        _name_of(data["operation"]),
         data.get("server"),
         data.get("kind"),
         data.get("target"),
@@ -130,6 +143,12 @@ def _kind_of(event: Event, now: float) -> _Kind:
         data.get("priority"),
         data.get("capabilities"),
     )
+
+
+@lru_cache(10_000)
+def _name_of(operation: str) -> str:
+    """Return what all items of an operation, and all its repetitions, are called."""
+    return item_of(operation)[0]
 
 
 def _count(event: Event, count: Count) -> None:
@@ -143,9 +162,9 @@ def _count(event: Event, count: Count) -> None:
     if started is not None and finished is not None and event.type != "operation.cancelled":
         seconds = max(0.0, finished - started)
         count.seconds += seconds
-        count.calls[bucket_of(seconds)] += 1
+        observe(count.calls, seconds)
     if (waited := data.get("waited")) is not None:
-        count.waits[bucket_of(waited)] += 1
+        observe(count.waits, waited)
 
 
 def _series_of(kind: _Kind) -> Iterator[tuple[int, Dimension, str]]:
@@ -170,9 +189,3 @@ def _series_of(kind: _Kind) -> Iterator[tuple[int, Dimension, str]]:
 def _alone(count: Count) -> Count:
     """Return only how many there were: what an event is about has its own series."""
     return Count(count.number)
-
-
-def as_json(counts: dict[str, Count]) -> str:
-    """Return the series of a bucket as the store takes them."""
-    series = {name: count.as_json() for name, count in counts.items()}
-    return json.dumps(series, separators=(",", ":"), ensure_ascii=False)

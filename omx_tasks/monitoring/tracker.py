@@ -2,7 +2,7 @@
 
 ::
 
-    events ──batches──► tally (see `tally`) ──one script──► buckets of a minute, of an hour ──expire──► gone
+    events ──batches──► tally ──► ledger ──one script──► buckets of a minute, of an hour ──expire──► gone
                                                  └► how far each log is counted
 
 Each event counts once. With the counts, in the same script, is kept up to which number each log of the events was
@@ -22,12 +22,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 from omx_tasks.errors import OmxError
 from omx_tasks.events.handlers import Handler
 from omx_tasks.events.types import Event
-from omx_tasks.monitoring.tally import Bucket, Dimension, Span, Tally, as_json, tally
+from omx_tasks.monitoring.ledger import Ledger
+from omx_tasks.monitoring.names import Names
+from omx_tasks.monitoring.tally import Bucket, Dimension, Span, Tally, tally
 from omx_tasks.settings import Settings
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
@@ -37,8 +40,10 @@ logger = logging.getLogger(__name__)
 
 #: The handler's name, by which its place in the logs is kept.
 NAME = "omx.tracker"
-#: Events of a batch, and deliveries after which one is parked that is said to end each process that counts it.
-BATCH, DELIVERIES = 1000, 20
+#: Events of a batch, and seconds for which they gather to be one.
+BATCH, GATHER = 3000, 0.25
+#: Deliveries after which an event is parked that is said to end each process that counts it.
+DELIVERIES = 20
 #: Seconds until a write is tried again that was refused.
 PAUSE = 1.0
 
@@ -51,7 +56,8 @@ class Tracker:
     ) -> None:
         self._store = store
         self._keep = {Span.MINUTE: given.stats_minutes, Span.HOUR: given.stats_hours}
-        self._cap = given.stats_series
+        self._names = Names(store, given.stats_series, given.stats_hours)
+        self._ledger = Ledger()
         self._clock = clock
         self._complained = False
 
@@ -65,6 +71,7 @@ class Tracker:
             self.count,
             tuple(patterns),
             batch=BATCH,
+            gather=GATHER,
             deliveries=DELIVERIES,
             begins="oldest",
         )
@@ -72,14 +79,30 @@ class Tracker:
     def count(self, events: list[Event]) -> None:
         """Count a batch; returns when that is stored."""
         while events:
-            known = self._counted(self._call(events))
+            known = self._write(events)
             events = [event for event in events if not _is_known(event, known)] if known else []
 
+    def _write(self, events: list[Event]) -> dict[str, int]:
+        """Store what is counted of events; or return how far logs were counted before, if they were."""
+        known: dict[str, int] | None = None
+        try:
+            known = self._counted(self._call(events))
+        finally:
+            if known != {} or any(event.place is None for event in events):
+                # What is in the ledger was not stored, or a late repetition could store it once more.
+                self._ledger.forget()
+        return known
+
     def _counted(self, call: Call) -> dict[str, int]:
-        """Make the call until it is answered; returns how far logs were counted before that the batch is from."""
+        answer = self._patiently(lambda: self._store.run(call))
+        pairs = zip(answer[::2], answer[1::2], strict=True)
+        return {log.decode(): int(number) for log, number in pairs}
+
+    def _patiently(self, ask: Callable[[], Any]) -> Any:
+        """Ask the store until it answers."""
         while True:
             try:
-                answer = self._store.run(call)
+                answer = ask()
             except OmxError as error:
                 if not self._complained:
                     logger.warning("events are not counted for now: %s", error)
@@ -87,45 +110,39 @@ class Tracker:
                 threading.Event().wait(PAUSE)
             else:
                 self._complained = False
-                pairs = zip(answer[::2], answer[1::2], strict=True)
-                return {log.decode(): int(number) for log, number in pairs}
+                return answer
 
     def _call(self, events: list[Event]) -> Call:
         now = self._clock()
         counts = tally(events, now)
-        kept, late = self._split(counts, now)
-        names = [keys.counts_state()]
-        logs = _logs(events)
-        arguments: list[Any] = [self._cap, round(self._keep[Span.HOUR] * 1000), late, len(logs)]
+        wanted = [(minute.dimension, name) for minute, names in counts.items() for name in names]
+        self._patiently(lambda: self._names.learn(wanted))
+        late = self._enter(counts, now)
+        names, logs = [keys.counts_state()], _logs(events)
+        arguments: list[Any] = [late, len(logs)]
         for log, (first, last) in logs.items():
             arguments += (log, first, last)
-        numbers: dict[str, int] = {}
-        for bucket, series in kept.items():
-            for name in (
-                keys.counts_names(bucket.dimension),
-                keys.counts(bucket.span, bucket.number, bucket.dimension),
-            ):
-                if name not in numbers:
-                    names.append(name)
-                    numbers[name] = len(names)
-                arguments.append(numbers[name])
-            seconds = round(bucket.ends + self._keep[bucket.span] - now)
-            arguments += (seconds, as_json(series))
+        for bucket, fields in self._ledger.changes().items():
+            names.append(keys.counts(bucket.span, bucket.number, bucket.dimension))
+            arguments += (round(self._left(bucket, now)), len(fields))
+            arguments += chain.from_iterable(fields.items())
         return Call(script("count_1"), names, arguments, durable=True)
 
-    def _split(self, counts: Tally, now: float) -> tuple[Tally, int]:
-        """Return what is kept for some time yet, and how many events are in nothing of that."""
-        kept = {bucket: series for bucket, series in counts.items() if self._is_kept(bucket, now)}
-        late = sum(
-            count.number
-            for bucket in counts.keys() - kept.keys()
-            if bucket.span is Span.HOUR and bucket.dimension is Dimension.EVENT
-            for count in counts[bucket].values()
-        )
-        return kept, late
+    def _enter(self, counts: Tally, now: float) -> int:
+        """Enter counts in the ledger where they are kept for some time yet; returns how many events are in nothing."""
+        late = 0
+        for minute, series in counts.items():
+            kept = [bucket for bucket in minute.buckets() if self._left(bucket, now) >= 1]
+            for name, count in series.items():
+                for bucket in kept:
+                    self._ledger.add(bucket, self._names.of(minute.dimension, name), count)
+                if not kept and minute.dimension is Dimension.EVENT:
+                    late += count.number
+        return late
 
-    def _is_kept(self, bucket: Bucket, now: float) -> bool:
-        return bucket.ends + self._keep[bucket.span] >= now + 1
+    def _left(self, bucket: Bucket, now: float) -> float:
+        """Return for how many seconds yet a bucket is kept."""
+        return bucket.ends + self._keep[bucket.span] - now
 
 
 def _log_of(event: Event) -> str | None:

@@ -353,12 +353,12 @@ def counts_state() -> str:
 
 
 def counts_names(dimension: str) -> str:
-    """Sorted set: names of series, by when they were last counted (ms)."""
+    """Sorted set: names of series, by when they were last asked for (ms)."""
     return f"omx:{tag('counts')}:names:{dimension}"
 
 
 def counts(span: str, number: int, dimension: str) -> str:
-    """Hash: name of a series ('': of all that have no series of their own) → JSON of its counts in that time."""
+    """Hash: ``page:name`` of a series (name '': all that have no series of their own) → its counts, packed."""
     return f"omx:{tag('counts')}:{span}:{number}:{dimension}"
 
 

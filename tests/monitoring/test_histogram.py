@@ -7,9 +7,12 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omx_tasks.monitoring.counts import Count
 from omx_tasks.monitoring.histogram import ERROR, FIRST, LAST, bucket_of, middle_of, quantile
 
 PARTS = st.floats(0.001, 1.0)
+NUMBERS = st.integers(0, 2**40)
+HISTOGRAMS = st.dictionaries(st.integers(0, LAST), st.integers(1, 2**40))
 
 
 @given(st.lists(st.floats(1e-5, 1e6), min_size=1), PARTS)
@@ -35,3 +38,16 @@ def test_the_error_is_the_one_that_is_documented() -> None:
 
 def test_of_nothing_there_is_no_quantile() -> None:
     assert quantile({}, 0.5) is None
+
+
+@given(NUMBERS, NUMBERS, NUMBERS, NUMBERS, HISTOGRAMS, HISTOGRAMS)
+def test_counts_are_read_as_they_were_packed(
+    number: int,
+    failed: int,
+    attempts: int,
+    millis: int,
+    calls: dict[int, int],
+    waits: dict[int, int],
+) -> None:
+    count = Count(number, failed, attempts, millis / 1000, calls, waits)
+    assert Count.read(count.packed()) == count

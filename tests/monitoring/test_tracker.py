@@ -17,7 +17,7 @@ from omx_tasks.errors import UnavailableError
 from omx_tasks.events.bus import Bus
 from omx_tasks.events.lag import lag
 from omx_tasks.events.types import Event, Place
-from omx_tasks.monitoring import tracker
+from omx_tasks.monitoring import ledger, tracker
 from omx_tasks.monitoring.statistics import arrivals, statistics
 from omx_tasks.monitoring.tally import Dimension, Span
 from omx_tasks.monitoring.tracker import Tracker
@@ -111,6 +111,25 @@ def test_a_batch_that_comes_again_adds_nothing_and_a_longer_one_what_is_new(
     assert counted(counted_store, Dimension.EVENT) == {"order.paid": 100}
 
 
+def test_what_several_processes_count_is_added_up(counted_store: Store) -> None:
+    tracks = [Tracker(counted_store, GIVEN, clock=lambda: NOW) for _ in range(3)]
+    for n in range(1, 31):
+        tracks[n % 3].count([over(n, attempts=n)])
+    count = statistics(counted_store, Dimension.SERVER, 60, GIVEN, now=NOW).series["notes"]
+    assert (count.number, count.attempts, count.seconds) == (30, sum(range(31)), 30.0)
+    assert sum(count.calls.values()) == sum(count.waits.values()) == 30
+
+
+def test_a_page_that_was_closed_keeps_what_it_has(
+    counted_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "OPEN", 1)
+    track = Tracker(counted_store, GIVEN, clock=lambda: NOW)
+    for n in range(1, 21):
+        track.count([event(n, at=NOW - 60 * (n % 4))])
+    assert counted(counted_store, Dimension.EVENT, 300) == {"order.paid": 20}
+
+
 def test_what_comes_again_alone_has_no_place_and_counts(counted_store: Store) -> None:
     track = Tracker(counted_store, GIVEN, clock=lambda: NOW)
     track.count([event(5)])
@@ -175,16 +194,18 @@ def test_while_the_cluster_is_away_the_tracker_waits_and_counts_once(
 
         def run(self, call: Any, *, timeout: float | None = None) -> Any:
             answer = super().run(call, timeout=timeout)
-            self.left -= 1
-            if self.left >= 0:
+            self.left -= call.durable
+            if call.durable and self.left >= 0:
                 raise UnavailableError("no answer")
             return answer
 
     monkeypatch.setattr(tracker, "PAUSE", 0.01)
     store = Away(counted_store.address)
-    Tracker(store, GIVEN, clock=lambda: NOW).count([event(1), event(2)])
+    track = Tracker(store, GIVEN, clock=lambda: NOW)
+    track.count([event(1), event(2)])
+    track.count([event(3)])
     store.close()
-    assert counted(counted_store, Dimension.EVENT) == {"order.paid": 2}
+    assert counted(counted_store, Dimension.EVENT) == {"order.paid": 3}
     assert caplog.text.count("events are not counted for now: no answer") == 1
 
 
