@@ -35,9 +35,10 @@ _LAST, _WIDEST, _NARROWEST = 6, 16, 30
 @config_option
 @json_option
 def doctor(server: str | None, mcp_config: str | None, as_json: bool) -> None:
-    """Say what is wrong with servers, this machine, the cluster and its agents, and what to do.
+    """Say what is wrong with this system, and what to do.
 
-    Starts each server of the file (or the one that is named) as an agent on this machine would, and ends it again.
+    Looks at servers, this machine, the cluster and its agents. Starts each server of the file (or the one that is
+    named) as an agent on this machine would, and ends it again.
     Exit code 0: all is well; 1: something is wrong.
     """
     servers, checkups = _servers(server, mcp_config, quiet=as_json)

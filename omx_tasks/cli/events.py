@@ -82,7 +82,7 @@ def _object(text: str) -> Any:
 def events(
     context: click.Context, patterns: tuple[str, ...], last: int, follow: bool, as_json: bool
 ) -> None:
-    """Show events: the last ones, and with --follow those that come.
+    """Show the last events, and with --follow those that come.
 
     Or how their handlers stand, and what these have given up.
     """

@@ -33,7 +33,7 @@ from omx_tasks.store.client import Store
 def resume(
     run: str, unknown: tuple[str, ...], detach: bool, report: Path | None, as_json: bool
 ) -> None:
-    """Take up a run that failed or was cancelled: do what is not done.
+    """Take up a run that did not succeed: do what is not done.
 
     What succeeded stays, and so does what failed with `on_failure: continue`. An operation that is unknown may have
     been done: see to that, then say what becomes of it.

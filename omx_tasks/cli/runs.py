@@ -45,7 +45,7 @@ def status(run: str, as_json: bool) -> None:
 @_run_argument
 @json_option
 def watch(run: str, as_json: bool) -> None:
-    """Show each change of a run, and all progress, until it is over."""
+    """Show each change of a run, and progress, until it is over."""
     console = results()
     for change in Run(run, existing_store()).changes():
         if as_json:

@@ -66,11 +66,11 @@ class _Last(click.ParamType[float]):
 )
 @json_option
 def stats(by: str, last: float, as_json: bool) -> None:
-    """Show how often and how long things were done: what took most time first.
+    """Show how often things were done, and how long they took.
 
-    Rates are those of the whole time shown. Failed is also what is unknown. Calls are timed from their begin to their
-    answer, waiting from when an operation was ready until an agent began it; `capabilities` counts operations when they
-    became ready, all else when they were over. Times are at most 4.4 % off.
+    What took most time comes first. Rates are those of the whole time shown. Failed is also what is unknown. Calls are
+    timed from their begin to their answer, waiting from when an operation was ready until an agent began it;
+    `capabilities` counts operations when they became ready, all else when they were over. Times are at most 4.4 % off.
     """
     store, given, dimension = existing_store(), settings.current(), Dimension(by)
     if last > given.stats_hours:
