@@ -12,7 +12,8 @@ most urgent event in any hand comes next. P0 has a lane of its own, and so waits
 else.
 
 A partition has one consumer of a handler at a time, by a lease. Consumers of one handler in several processes share
-the partitions evenly: who has more than its part gives one back when its hands are empty.
+the partitions evenly: who has more than its part gives one back when its hands are empty. Who has lost one learns it
+when it claims or tells, and forgets what it has in hand.
 """
 
 from __future__ import annotations
@@ -308,16 +309,17 @@ class Consumer:
             most=most,
             new=new,
             again=again,
-            durable=wants and not part.ours,
+            durable=wants,
         )
 
     def _take(self, part: _Part, new: Sequence[Priority], claim: Claim) -> None:
         now = time.monotonic()
         with self._changed:
+            if not (claim.ours and part.ours):
+                part.hands.clear()  # what it had in hand, another one may have handled
             if not claim.ours:
                 part.taken_until = now + claim.due / 1000
                 part.ours = False
-                part.hands.clear()
                 ends = claim.due / 1000 + 0.01 if claim.due > 0 else self._slow
                 part.look_at = now + min(self._slow, ends)
                 return
