@@ -36,8 +36,8 @@ report_option = click.option(
 
 def read_report(store: Store, run_id: str) -> Report:
     """Return the report of a run as it is stored now."""
-    history = read_history(store, run_id)
-    return report_of(history, slots_for(history, agents(store)))
+    history, records = read_history(store, run_id), agents(store)
+    return report_of(history, slots_for(history, records), records)
 
 
 def read_ideal(store: Store, run_id: str) -> float:

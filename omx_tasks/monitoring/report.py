@@ -16,6 +16,7 @@ from omx_tasks.graph.schedule import bound, simulate
 from omx_tasks.graph.stored import item_of
 from omx_tasks.monitoring.marks import Course
 from omx_tasks.monitoring.spans import KINDS, Span, spans_of
+from omx_tasks.monitoring.warming import wasted
 from omx_tasks.runs.history import History
 
 
@@ -24,6 +25,7 @@ class Report:
     """A run in figures; times are seconds, ``created`` is Unix seconds.
 
     ``slots_known`` is False where the agents are gone, and ``slots`` is the most that were seen taken at once.
+    ``wasted``: see `warming`.
     """
 
     run: str
@@ -39,6 +41,7 @@ class Report:
     operations: int
     calls: int
     cold_starts: int
+    wasted: float
     spans: tuple[Span, ...]
     critical: tuple[str, ...]
 
@@ -65,6 +68,11 @@ class Report:
         return found
 
     @property
+    def cold_on_path(self) -> int:
+        """How many calls on the critical path waited for their server to be open."""
+        return sum(span.critical and span.seconds("cold") > 0 for span in self.spans)
+
+    @property
     def failed(self) -> int:
         """How many operations failed or are unknown; a foreach is one."""
         wrong = [span.name for span in self.spans if span.state in ("failed", "unknown")]
@@ -81,8 +89,11 @@ def ideal_of(history: History, slots: int | None) -> float:
 
 
 @at_rest()
-def report_of(history: History, slots: int | None) -> Report:
-    """Make the report of a run; ``slots`` None says that nobody knows how many there were."""
+def report_of(history: History, slots: int | None, records: Sequence[AgentRecord] = ()) -> Report:
+    """Make the report of a run; ``slots`` None says that nobody knows how many there were.
+
+    ``records`` are those of the agents that are up.
+    """
     course = Course(history)
     spans, reckoned = spans_of(history, course, slots)
     durations = course.durations()
@@ -100,6 +111,7 @@ def report_of(history: History, slots: int | None) -> Report:
         operations=len(history.plan.steps),
         calls=sum(marks.call is not None for marks in course.marks.values()),
         cold_starts=sum(span.seconds("cold") > 0 for span in spans),
+        wasted=wasted(history, course.marks, records),
         spans=tuple(spans),
         critical=tuple(course.critical),
     )

@@ -79,6 +79,8 @@ def _figures(report: Report) -> str:
         "operations": f"{report.operations:,}",
         "calls": f"{report.calls:,}",
         "cold starts": f"{report.cold_starts:,}",
+        "cold, critical path": f"{report.cold_on_path:,}",
+        "servers open unused": _took(report.wasted),
         **({"failed": f"{report.failed:,}"} if report.failed else {}),
     }
     return "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in shown.items())
