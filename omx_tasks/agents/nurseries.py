@@ -27,6 +27,10 @@ class NurseryRecord:
 
     ``agents`` holds each agent by name: its ``pid``, its ``state`` (running; waiting, after it died; draining), its
     ``deaths`` that followed each other closely, and what the last one was (``reason``).
+
+    Each agent offers ``capabilities`` (``*``: all of the catalogue) with ``servers`` at ``priorities``, has so many
+    ``slots``, is warm after ``cold`` seconds, and has used ``memory`` bytes, its servers included (0: not known yet).
+    The host has ``free`` bytes for more. One agent too many goes after ``idle`` seconds.
     """
 
     name: str
@@ -38,6 +42,14 @@ class NurseryRecord:
     wanted: int
     running: int
     agents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    servers: list[str] = field(default_factory=list)
+    capabilities: list[str] = field(default_factory=list)
+    priorities: list[str] = field(default_factory=list)
+    slots: int = 1
+    idle: float = 0.0
+    cold: float = 0.0
+    memory: int = 0
+    free: int = 0
     heard: float = 0.0
 
 
@@ -65,6 +77,12 @@ def nurseries(store: Store) -> list[NurseryRecord]:
         store.command(keys.wanted(), "HDEL", keys.wanted(), *silent)
     heard = [record for record in records if record.name not in silent]
     return sorted(heard, key=lambda record: record.name)
+
+
+def asked(store: Store) -> dict[str, int]:
+    """Return how many agents were asked for last, of each nursery of which anybody asked."""
+    answer = store.command(keys.wanted(), "HGETALL", keys.wanted())
+    return {name.decode(): int(number) for name, number in answer.items()}
 
 
 def want(store: Store, nursery: str, agents: int) -> None:

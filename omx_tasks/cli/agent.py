@@ -14,7 +14,9 @@ import click
 import psutil
 
 from omx_tasks import settings
+from omx_tasks.agents import templates
 from omx_tasks.agents.nurseries import NurseryRecord, nurseries
+from omx_tasks.agents.templates import EVERYTHING, Warm
 from omx_tasks.cli.output import config_option, json_option, print_json, say
 from omx_tasks.cli.target import existing_store, running_system, server_file
 from omx_tasks.deploy.interrupts import SIGNALS
@@ -37,9 +39,12 @@ def agent() -> None:
 
 @agent.command()
 @click.argument("template", required=False)
-@click.option("--count", type=click.IntRange(0, 64), help="Agents.  [default: 1, or --min]")
+@click.option("--count", type=click.IntRange(0, 64), help="Agents; alone, always so many.")
 @click.option("--min", "least", type=click.IntRange(0, 64), help="Agents at least.")
 @click.option("--max", "most", type=click.IntRange(1, 64), help="Agents at most, when scaled.")
+@click.option(
+    "--idle", type=click.FloatRange(1.0), help="Seconds after which one too many is drained."
+)
 @click.option("--name", help="Name of all of them; each has a number behind it.")
 @click.option("--slots", type=click.IntRange(1, 10_000), help="Operations an agent runs at once.")
 @config_option
@@ -50,6 +55,7 @@ def start(
     count: int | None,
     least: int | None,
     most: int | None,
+    idle: float | None,
     name: str | None,
     slots: int | None,
     mcp_config: str | None,
@@ -58,31 +64,55 @@ def start(
 ) -> None:
     """Start agents of a TEMPLATE, or such that offer every server of the server file.
 
+    How many is decided by the coordinator, from --min to --max, by what waits and comes; what is not said is as the
+    template has it (`omx agents templates TEMPLATE`). Without a template it is one agent.
+
     They work for OMX_BROKER_URL, or for the system that is up here. Runs until Ctrl-C, which lets what is under way
     end; a second one does not. With --detach in the background until `omx agent stop`.
     """
-    first, lowest, highest = _numbers(count, least, most)
+    template = template or settings.current().template or EVERYTHING
+    catalogue = templates.load(settings.current().templates)
+    kind = None if template == EVERYTHING else catalogue.find(template)
+    from omx_tasks.deploy.nursery import Nursery
+
+    first, lowest, highest = _numbers(count, least, most, kind.warm if kind else None)
+    idle = idle or (kind.warm.idle if kind else Nursery.idle)
     store = existing_store()
     known = nurseries(store)
-    name = _name(known, name, template)
+    name = _name(known, name, "agent" if kind is None else template)
     servers = _servers(mcp_config)
     environ = _environ(store, servers, template, slots)
     if detach:
         from omx_tasks.deploy.detached import start_agents
 
-        words = ["--name", name, "--count", first, "--min", lowest, "--max", highest]
+        words = [
+            "--name",
+            name,
+            "--count",
+            first,
+            "--min",
+            lowest,
+            "--max",
+            highest,
+            "--idle",
+            idle,
+        ]
         log = _home().logs / f"{name}.log"
-        pid = start_agents(store, [*([template] if template else []), *words], environ, log, first)
+        pid = start_agents(store, [template, *words], environ, log, first)
         started = next((one for one in nurseries(store) if one.pid == pid), None)
         if as_json:
             print_json(asdict(started) if started else None)
         say(f"{_agents(first)} warm; stop: omx agent stop {name}")
         return
-    _supervise(store, name, template or "", environ, (first, lowest, highest))
+    _supervise(store, name, environ, (first, lowest, highest), idle)
 
 
 def _supervise(
-    store: Store, name: str, template: str, environ: Mapping[str, str], numbers: tuple[int, ...]
+    store: Store,
+    name: str,
+    environ: Mapping[str, str],
+    numbers: tuple[int, int, int],
+    idle: float,
 ) -> None:
     """Keep agents up, until the first SIGINT or SIGTERM; the second one hurries."""
     from omx_tasks.deploy.forkserver import ForkServer
@@ -104,7 +134,7 @@ def _supervise(
         store=store,
         least=lowest,
         most=highest,
-        template=template,
+        idle=idle,
         say=say,
         publisher=Bus.configured(given, lambda: Store.configured(url, given), timeout=0.0),
     )
@@ -152,8 +182,12 @@ def stop(name: str | None, everything: bool, as_json: bool) -> None:
 # --- what is meant ----------------------------------------------------------------------------------
 
 
-def _numbers(count: int | None, least: int | None, most: int | None) -> tuple[int, int, int]:
-    """Return how many agents to begin with, at least and at most."""
+def _numbers(
+    count: int | None, least: int | None, most: int | None, warm: Warm | None
+) -> tuple[int, int, int]:
+    """Return how many agents to begin with, at least and at most; where nothing is said, as the template has it."""
+    if warm is not None and (count, least, most) == (None, None, None):
+        return max(1, warm.min), warm.min, warm.max
     first = count if count is not None else (least if least is not None else 1)
     lowest = least if least is not None else (first if most is None else min(first, most))
     highest = most if most is not None else max(first, lowest, 1)
@@ -164,13 +198,12 @@ def _numbers(count: int | None, least: int | None, most: int | None) -> tuple[in
     return first, lowest, highest
 
 
-def _name(known: list[NurseryRecord], name: str | None, template: str | None) -> str:
+def _name(known: list[NurseryRecord], name: str | None, usual: str) -> str:
     """Return the name of the new ones, which no others on this machine have."""
     taken = {one.name.partition("@")[0] for one in known if one.host == socket.gethostname()}
     if name is None:
-        base = template or "agent"
         letters = ("", *(f"-{letter}" for letter in "bcdefghijklmnopqrstuvwxyz"))
-        return next(f"{base}{tail}" for tail in letters if f"{base}{tail}" not in taken)
+        return next(f"{usual}{tail}" for tail in letters if f"{usual}{tail}" not in taken)
     if not _NAME.fullmatch(name):
         raise ConfigurationError(
             f"--name {name!r}: write small letters, - and _; each agent gets a number behind it"
@@ -190,18 +223,15 @@ def _servers(mcp_config: str | None) -> ServerFile:
     return server_file(system.mcp_config if system and not named else mcp_config)
 
 
-def _environ(
-    store: Store, servers: ServerFile, template: str | None, slots: int | None
-) -> dict[str, str]:
+def _environ(store: Store, servers: ServerFile, template: str, slots: int | None) -> dict[str, str]:
     url = store.address.uri(include_password=True)
     ours = {
         "OMX_BROKER_URL": url,
         "OMX_RESULT_URL": settings.current().result_url or url,
         "OMX_MCP_CONFIG": str(servers.path.resolve()),
+        "OMX_TEMPLATE": template,
         "OMX_LOG_DIR": str(settings.current().log_dir or _home().logs),
     }
-    if template is not None:
-        ours["OMX_TEMPLATE"] = template
     if slots is not None:
         ours["OMX_SLOTS"] = str(slots)
     return {**os.environ, **ours}

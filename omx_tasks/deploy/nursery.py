@@ -8,8 +8,9 @@
                                 └── one too many, and the least busy ─► draining (SIGTERM) ─► gone
 
 How many are wanted is read from the store once a second (`agents.nurseries`), within ``least`` and ``most``; what is up
-is told there. A death is told as the event ``agent.died``; the third one soon after a start, as ``agent.crashing`` too:
-the agent is started again all the same, after at most half a minute.
+is told there, with what an agent offers, what it uses and how long it takes to be warm: by that it is scaled. A death
+is told as the event ``agent.died``; the third one soon after a start, as ``agent.crashing`` too: the agent is started
+again all the same, after at most half a minute.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import os
 import signal
 import socket
@@ -29,13 +31,17 @@ from typing import Any, Protocol
 
 import psutil
 
+from omx_tasks import settings
+from omx_tasks.agents import profile
 from omx_tasks.agents.nurseries import NurseryRecord, beat, leave
+from omx_tasks.agents.profile import Profile
 from omx_tasks.agents.registry import agents as registered
 from omx_tasks.agents.telling import Publisher
-from omx_tasks.deploy import reaper
+from omx_tasks.deploy import footprint, reaper
 from omx_tasks.deploy.forkserver import ForkServer
 from omx_tasks.deploy.process import Process, end_all
 from omx_tasks.errors import ClusterError, OmxError, UnavailableError
+from omx_tasks.mcp import config
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
@@ -47,6 +53,8 @@ WARM, POLL = 90.0, 0.02
 MANY = 3
 #: Seconds that the last events may take.
 LAST = 2.0
+#: Seconds after which an agent goes that is one too many, and between two looks at what agents use.
+IDLE, MEASURE = 60.0, 15.0
 
 logger = logging.getLogger(__name__)
 
@@ -72,13 +80,18 @@ class Nursery:
     store: Store
     least: int
     most: int
-    template: str = ""
+    idle: float = IDLE
     say: Callable[[str], None] = lambda _text: None
     publisher: Publisher | None = None
     wanted: int = 0
+    offers: Profile | None = None
     _agents: dict[int, Process] = field(default_factory=dict)
     _draining: list[Process] = field(default_factory=list)
     _busy: dict[str, int] | None = None
+    _warm: set[int] = field(default_factory=set)
+    _cold: float = 0.0
+    _memory: int = 0
+    _measured: float = -math.inf
     _stopping: threading.Event = field(default_factory=threading.Event)
     _beating: threading.Thread | None = None
 
@@ -97,7 +110,10 @@ class Nursery:
         return [*self._agents.values(), *self._draining]
 
     def start(self, count: int) -> None:
-        """Start so many agents; they are not warm yet."""
+        """Start so many agents; they are not warm yet. Raises `ConfigurationError` where they could never be."""
+        given = settings.load(self.environ)
+        servers, _ = config.read(config.find(given.mcp_config, Path.cwd()))
+        self.offers = profile.of_settings(given, servers)
         self.wanted = self._within(count)
         self._start_missing()
         self._beating = threading.Thread(target=self._beat, name="nursery", daemon=True)
@@ -210,6 +226,7 @@ class Nursery:
         heard = True
         while True:
             try:
+                self._measure()
                 asked = beat(self.store, self.record())
                 if asked is not None:
                     self._want(self._within(asked))
@@ -223,6 +240,22 @@ class Nursery:
         with contextlib.suppress(OmxError):
             leave(self.store, self.id)
 
+    def _measure(self) -> None:
+        """Learn how long agents take to be warm, and what they use."""
+        pids = {one.launched.pid: one for one in self.processes if one.launched and one.alive}
+        if pids.keys() - self._warm:
+            heard = {
+                record.pid for record in registered(self.store) if record.name.endswith(_place())
+            }
+            for pid in (pids.keys() - self._warm) & heard:
+                seconds = time.monotonic() - pids[pid].started
+                self._cold = (self._cold + seconds) / 2 if self._cold else seconds
+                self._measured = -math.inf
+            self._warm = pids.keys() & (self._warm | heard)
+        if self._warm and time.monotonic() - self._measured > MEASURE:
+            self._memory = footprint.used(self._warm) // len(self._warm)
+            self._measured = time.monotonic()
+
     def _want(self, wanted: int) -> None:
         if wanted < len(self._agents):
             self._busy = {record.name: record.busy for record in registered(self.store)}
@@ -232,7 +265,8 @@ class Nursery:
         return min(max(count, self.least), self.most)
 
     def record(self) -> NurseryRecord:
-        """Return what is told of it."""
+        """Return what is told of it. Only when it was started."""
+        assert self.offers is not None
         agents = dict(self._agents)
         told = {self.node(process): _told(process) for process in agents.values()}
         told |= {self.node(process): _told(process, "draining") for process in list(self._draining)}
@@ -240,12 +274,20 @@ class Nursery:
             name=self.id,
             host=socket.gethostname(),
             pid=os.getpid(),
-            template=self.template,
+            template=self.offers.template,
             min=self.least,
             max=self.most,
             wanted=self.wanted,
             running=sum(process.alive for process in agents.values()),
             agents=told,
+            servers=sorted(self.offers.servers),
+            capabilities=list(self.offers.said),
+            priorities=[priority.name for priority in self.offers.priorities],
+            slots=self.offers.slots,
+            idle=self.idle,
+            cold=round(self._cold, 2),
+            memory=self._memory,
+            free=footprint.free(),
         )
 
 
