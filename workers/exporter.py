@@ -16,20 +16,33 @@ from omx_tasks.monitoring.endpoint import Endpoint
 from omx_tasks.monitoring.metrics import Section, SystemCollector
 from omx_tasks.monitoring.sections.agents import agents
 from omx_tasks.monitoring.sections.cluster import cluster
+from omx_tasks.monitoring.sections.coordinators import coordinators
+from omx_tasks.monitoring.sections.events import events
+from omx_tasks.monitoring.sections.operations import Operations
 from omx_tasks.monitoring.sections.queues import queues
 from omx_tasks.monitoring.sections.runs import runs
+from omx_tasks.monitoring.sections.targets import targets
+from omx_tasks.settings import Settings
 from omx_tasks.store.in_use import make_store
 
 logger = logging.getLogger("omx.exporter")
 
-SECTIONS: dict[str, Section] = {
-    "queues": queues,
-    "agents": agents,
-    "cluster": cluster,
-    "runs": runs,
-}
 #: Seconds in which the cluster must answer for the exporter to be ready.
 READY = 2.0
+
+
+def sections(given: Settings) -> dict[str, Section]:
+    """Return what is read at each scrape."""
+    return {
+        "queues": queues,
+        "agents": agents,
+        "cluster": cluster,
+        "runs": runs,
+        "operations": Operations(),
+        "events": events(given.events_partitions),
+        "coordinators": coordinators,
+        "targets": targets(given),
+    }
 
 
 @click.command()
@@ -42,12 +55,14 @@ def main(loglevel: str) -> None:
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: stopping.set())
     store = make_store()
+    collector = SystemCollector(store, sections(given))
     endpoint = Endpoint(
         given.metrics_host,
         given.metrics_port,
         ready=lambda: store.ping(READY),
-        collectors=[SystemCollector(store, SECTIONS)],
+        collectors=[collector],
     ).start()
+    collector.begin()
     logger.info("metrics of %s at %s/metrics", store.address, endpoint.url)
     stopping.wait()
     endpoint.stop()

@@ -39,6 +39,12 @@ class Standing(NamedTuple):
     failed: int
     told: float | None
 
+    @property
+    def unserved(self) -> int:
+        """Partitions that no process serves."""
+        served, there = self.partitions
+        return there - served
+
     def as_json(self) -> dict[str, Any]:
         """Return what ``json.dumps`` takes."""
         served, there = self.partitions

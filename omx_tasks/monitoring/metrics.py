@@ -5,7 +5,11 @@
     scrape ─► Collector ─► queues: messages, ages, counters      (broker.audit)
                        ├─► agents: slots, sessions, circuits     (agents.registry)
                        ├─► cluster: nodes, shards, lag           (store.shards)
-                       └─► runs                                  (runs.listing)
+                       ├─► runs                                  (runs.listing)
+                       ├─► operations: ends, times, by tool      (the tracker)
+                       ├─► events: logs, handlers                (events.groups)
+                       ├─► coordinators: who leads, duties       (coordination.registry)
+                       └─► targets: what is wanted, and what is  (sections.targets)
 
 Nothing is counted a second time: every figure is one that the product keeps anyhow, so metrics cost the agents nothing,
 and one exporter answers for any number of processes. Several may run; they say the same.
@@ -18,13 +22,21 @@ which ``omx_scrape_errors_total`` says, while the others answer.
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from omx_tasks.errors import OmxError
+from omx_tasks.monitoring.histogram import FIRST, TO_DOUBLE
 from omx_tasks.store.client import Store
 
 logger = logging.getLogger(__name__)
@@ -32,6 +44,8 @@ logger = logging.getLogger(__name__)
 #: Different values of one label at most.
 MOST = 200
 OTHER = "other"
+#: Bounds of Prometheus' buckets, each twice the one before: 1.28 ms to 84 s. They are bounds of the counted ones too.
+_DOUBLINGS = range(7, 24)
 
 #: Reads metrics of one kind.
 Section = Callable[[Store], Iterator[Metric]]
@@ -44,6 +58,7 @@ class SystemCollector(Collector):
         self._store = store
         self._sections = sections
         self._errors = dict.fromkeys(sections, 0)
+        self._one_at_a_time = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<SystemCollector {list(self._sections)}>"
@@ -54,8 +69,7 @@ class SystemCollector(Collector):
         for name, section in self._sections.items():
             began = time.perf_counter()
             try:
-                # All of a section or nothing: half of it would look like a fall.
-                yield from list(section(self._store))
+                yield from self._read(section)
             except OmxError as error:
                 self._errors[name] += 1
                 logger.warning("no metrics of the %s: %s", name, error)
@@ -67,6 +81,17 @@ class SystemCollector(Collector):
         for name, count in self._errors.items():
             errors.add_metric([name], count)
         yield errors
+
+    def begin(self) -> None:
+        """Look once, so that counters which begin at the first look begin now."""
+        for section in self._sections.values():
+            with suppress(OmxError):  # it is said at the first scrape
+                self._read(section)
+
+    def _read(self, section: Section) -> list[Metric]:
+        """Return all of a section or nothing: half of it would look like a fall."""
+        with self._one_at_a_time:
+            return list(section(self._store))
 
     def describe(self) -> Iterable[Metric]:
         """Say nothing ahead: registering must not read the cluster."""
@@ -83,6 +108,23 @@ def counter(name: str, meaning: str, *labels: str) -> CounterMetricFamily:
     return CounterMetricFamily(name, meaning, labels=labels)
 
 
+def histogram(name: str, meaning: str, *labels: str) -> HistogramMetricFamily:
+    """Return an empty family of durations."""
+    return HistogramMetricFamily(name, meaning, labels=labels)
+
+
+def buckets_of(counts: Mapping[int, int]) -> list[tuple[str, float]]:
+    """Return how many durations of a counted histogram were up to each bound, as Prometheus takes them."""
+    found = [
+        (
+            f"{FIRST * 2**doublings:.6g}",
+            float(sum(n for bucket, n in counts.items() if bucket <= doublings * TO_DOUBLE)),
+        )
+        for doublings in _DOUBLINGS
+    ]
+    return [*found, ("+Inf", float(sum(counts.values())))]
+
+
 def bounded(
     values: Sequence[tuple[str, float]], most: int = MOST, *, sums: bool = True
 ) -> dict[str, float]:
@@ -92,3 +134,15 @@ def bounded(
     if rest:
         kept[OTHER] = sum(rest) if sums else rest[0]
     return kept
+
+
+def filled(
+    family: GaugeMetricFamily | CounterMetricFamily,
+    values: Iterable[tuple[str, float]],
+    *,
+    sums: bool = True,
+) -> Metric:
+    """Return the family with these values of its only label, as `bounded` has them."""
+    for name, value in bounded(list(values), sums=sums).items():
+        family.add_metric([name], value)
+    return family

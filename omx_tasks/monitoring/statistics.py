@@ -89,6 +89,11 @@ def arrivals(store: Store, minutes: int = 60, *, now: float | None = None) -> di
     return dict(found)
 
 
+def by_the_hour(store: Store, hours: range, dimension: Dimension) -> list[dict[str, Count]]:
+    """Return what was counted in each of these hours, by their numbers since 1970."""
+    return _read(store, Span.HOUR, hours, dimension)
+
+
 def _read(store: Store, span: Span, numbers: range, dimension: Dimension) -> list[dict[str, Count]]:
     """Return what is kept of each bucket."""
     found: list[dict[str, Count]] = []

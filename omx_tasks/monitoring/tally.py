@@ -8,6 +8,7 @@ server         server that was called                     it is over
 tool           tool, resource or prompt of a server       it is over
 template       template of the agent that called          it is over
 priority       priority of the operation, P0 to P3        it is over
+outcome        priority and state: ``P1 succeeded``       it is over
 capabilities   set of capabilities that it required       it was ready: these are arrivals
 event          type of event, also of the users' own      (each event counts)
 =============  =========================================  ==================================
@@ -44,6 +45,7 @@ class Dimension(StrEnum):
     TOOL = "tool"
     TEMPLATE = "template"
     PRIORITY = "priority"
+    OUTCOME = "outcome"
     CAPABILITIES = "capabilities"
     EVENT = "event"
 
@@ -182,6 +184,8 @@ def _series_of(kind: _Kind) -> Iterator[tuple[int, Dimension, str]]:
         yield at, Dimension.TEMPLATE, kind.template
     if kind.priority is not None:
         yield at, Dimension.PRIORITY, f"P{kind.priority}"
+        state = kind.type.removeprefix("operation.")
+        yield at, Dimension.OUTCOME, f"P{kind.priority} {state}"
     if kind.arrived is not None and kind.capabilities is not None:
         yield kind.arrived, Dimension.CAPABILITIES, kind.capabilities
 

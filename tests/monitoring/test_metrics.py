@@ -15,19 +15,27 @@ from prometheus_client.parser import text_string_to_metric_families
 from omx_tasks.broker import queues
 from omx_tasks.broker.queues import Held, Posting
 from omx_tasks.errors import ConfigurationError, UnavailableError
+from omx_tasks.events.types import Event, Place
 from omx_tasks.monitoring.endpoint import Endpoint
 from omx_tasks.monitoring.metrics import OTHER, SystemCollector, bounded
+from omx_tasks.monitoring.sections.operations import Operations
+from omx_tasks.monitoring.tracker import Tracker
+from omx_tasks.priorities import Priority
+from omx_tasks.settings import Settings
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
-from workers.exporter import SECTIONS
+from workers.exporter import sections
 
+GIVEN = Settings()
+#: Some minute of 2026, 20 minutes before a full hour.
+NOW = 1_780_000_800.0
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 @contextmanager
 def _exporter(store: Store) -> Iterator[str]:
     ready = store.ping
-    collector = SystemCollector(store, SECTIONS)
+    collector = SystemCollector(store, sections(GIVEN))
     endpoint = Endpoint("127.0.0.1", 0, lambda: ready(0.5), [collector]).start()
     try:
         yield endpoint.url
@@ -119,3 +127,53 @@ def test_labels_are_bounded() -> None:
     assert bounded(values, 2) == {"b": 5.0, "d": 3.0, OTHER: 3.0}
     assert bounded(values, 2, sums=False) == {"b": 5.0, "d": 3.0, OTHER: 2.0}
     assert bounded(values) == {"b": 5.0, "d": 3.0, "c": 2.0, "a": 1.0}
+
+
+def _ended(number: int, at: float, state: str = "succeeded", took: float = 1.0) -> Event:
+    data = {
+        "run": "r",
+        "graph": "brief",
+        "operation": "each",
+        "server": "my notes",
+        "kind": "tool",
+        "target": "read_note",
+        "priority": 1,
+        "attempts": 1,
+        "waited": 0.02,
+        "started": at - took,
+        "finished": at,
+    }
+    return Event(f"id-{number}", f"operation.{state}", Priority.P2, "", at, data, Place(0, number))
+
+
+def test_what_was_done_counts_from_the_first_look_and_never_falls(counted_store: Store) -> None:
+    now = NOW
+    track = Tracker(counted_store, GIVEN, clock=lambda: now)
+    section = Operations(clock=lambda: now)
+
+    def look() -> Samples:
+        return {
+            (one.name, tuple(sorted(one.labels.items()))): one.value
+            for family in section(counted_store)
+            for one in family.samples
+        }
+
+    track.count([_ended(1, now), _ended(2, now, "failed")])
+    done = ("omx_operations_total", (("priority", "P1"), ("state", "succeeded")))
+    call = (("server", "my notes"), ("tool", "read_note"))
+    assert look()[done] == 0
+    track.count([_ended(3, now), _ended(4, now, took=0.001), _ended(5, now, "cancelled")])
+    found = look()
+    assert found[done] == 2
+    assert found["omx_operations_total", (("priority", "P1"), ("state", "failed"))] == 0
+    assert found["omx_operations_total", (("priority", "P1"), ("state", "cancelled"))] == 1
+    assert found["omx_call_seconds_count", call] == 2
+    assert found["omx_call_seconds_sum", call] == pytest.approx(1.001)
+    assert found["omx_call_seconds_bucket", (("le", "0.00128"), *call)] == 1
+    assert found["omx_call_seconds_bucket", (("le", "1.31072"), *call)] == 2
+    assert found["omx_operation_wait_seconds_count", (("priority", "P1"),)] == 3
+    assert found["omx_events_total", (("type", "operation.succeeded"),)] == 2
+    for number in range(6, 10):
+        now += 1800
+        track.count([_ended(number, now)])
+        assert look()[done] == number - 3

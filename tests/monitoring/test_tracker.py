@@ -75,6 +75,7 @@ def test_an_operation_counts_in_each_dimension(counted_store: Store) -> None:
         Dimension.TOOL: {"notes read_note": 3, "notes resource notes://all": 1},
         Dimension.TEMPLATE: {"writer": 4},
         Dimension.PRIORITY: {"P1": 4},
+        Dimension.OUTCOME: {"P1 succeeded": 2, "P1 failed": 1, "P1 cancelled": 1},
         Dimension.CAPABILITIES: {"server:notes": 4},
         Dimension.EVENT: {
             "operation.succeeded": 2,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from prometheus_client.core import Metric
 
 from omx_tasks.agents.registry import AgentRecord
 from omx_tasks.agents.registry import agents as heard
-from omx_tasks.monitoring.metrics import bounded, counter, gauge
+from omx_tasks.monitoring.metrics import OTHER, bounded, counter, filled, gauge
 from omx_tasks.store.client import Store
 
 
@@ -22,32 +23,29 @@ def agents(store: Store) -> Iterator[Metric]:
 
 
 def _workload(found: list[AgentRecord]) -> Iterator[Metric]:
-    count = gauge("omx_agents", "Agents that were heard lately")
-    count.add_metric([], len(found))
-    yield count
-    slots = gauge("omx_agent_slots", "Operations that an agent runs at once at most", "agent")
-    busy = gauge("omx_agent_busy_slots", "Operations that an agent runs now", "agent")
-    done = counter("omx_agent_operations", "Operations that an agent has finished", "agent")
+    count = gauge("omx_agents", "Agents that were heard lately", "template")
+    yield filled(count, Counter(one.template for one in found).items())
+    template = {one.name: one.template for one in found}
+    labels = ("agent", "template")
+    slots = gauge("omx_agent_slots", "Operations that an agent runs at once at most", *labels)
+    busy = gauge("omx_agent_busy_slots", "Operations that an agent runs now", *labels)
+    done = counter("omx_agent_operations", "Operations that an agent has finished", *labels)
     for family, values in (
         (slots, [(one.name, float(one.slots)) for one in found]),
         (busy, [(one.name, float(one.busy)) for one in found]),
         (done, [(one.name, float(one.done)) for one in found]),
     ):
         for name, value in bounded(values).items():
-            family.add_metric([name], value)
+            family.add_metric([name, template.get(name, OTHER)], value)
         yield family
 
 
 def _sessions(found: list[AgentRecord]) -> Iterator[Metric]:
     sessions = gauge("omx_sessions", "Agents with an open session to an MCP server", "server")
+    yield filled(sessions, Counter(name for one in found for name in one.servers).items())
     failed = gauge("omx_sessions_failed", "Agents that cannot start an MCP server", "server")
-    for family, names in (
-        (sessions, Counter(name for one in found for name in one.servers)),
-        (failed, Counter(name for one in found for name in one.failed)),
-    ):
-        for name, value in bounded([(name, float(n)) for name, n in names.items()]).items():
-            family.add_metric([name], value)
-        yield family
+    yield filled(failed, Counter(name for one in found for name in one.failed).items())
+    yield from _servers([session for one in found for session in one.sessions])
     circuits = gauge(
         "omx_circuits", "Agents that leave an MCP server alone for now", "server", "state"
     )
@@ -59,18 +57,37 @@ def _sessions(found: list[AgentRecord]) -> Iterator[Metric]:
     yield circuits
 
 
+def _servers(sessions: list[dict[str, Any]]) -> Iterator[Metric]:
+    calls: Counter[str] = Counter()
+    memory: Counter[str] = Counter()
+    recycled: Counter[str] = Counter()
+    for session in sessions:
+        calls[session["server"]] += session["calls"]
+        memory[session["server"]] += session["rss"]
+        recycled[session["server"]] += session["recycled"]
+    yield filled(
+        gauge(
+            "omx_session_calls", "Calls that are under way on the sessions of a server", "server"
+        ),
+        calls.items(),
+    )
+    yield filled(
+        gauge("omx_session_memory_bytes", "Memory that the processes of a server use", "server"),
+        memory.items(),
+    )
+    yield filled(
+        gauge("omx_session_recycled", "Replacements of a server for its memory, by agents that are there", "server"),
+        recycled.items(),
+    )  # fmt: skip
+
+
 def _well_being(found: list[AgentRecord]) -> Iterator[Metric]:
     silence = gauge(
         "omx_agent_silence_seconds", "How long ago the queue was answered for which that is longest", "agent"
     )  # fmt: skip
-    for name, value in bounded(
-        [(one.name, one.silence) for one in found if one.silence is not None], sums=False
-    ).items():
-        silence.add_metric([name], value)
-    yield silence
+    heard_of = [(one.name, one.silence) for one in found if one.silence is not None]
+    yield filled(silence, heard_of, sums=False)
     repaired = counter(
         "omx_agent_queues_repaired", "Silent queues that were attended to anew", "agent"
     )
-    for name, value in bounded([(one.name, float(one.repaired)) for one in found]).items():
-        repaired.add_metric([name], value)
-    yield repaired
+    yield filled(repaired, [(one.name, one.repaired) for one in found])
