@@ -19,6 +19,7 @@ from omx_tasks.agents import policy
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.cancellations import Cancellations
 from omx_tasks.agents.capabilities import Capabilities
+from omx_tasks.agents.footprint import Footprint
 from omx_tasks.agents.foresight import Foresight
 from omx_tasks.agents.heartbeat import Heartbeat
 from omx_tasks.agents.liveness import Liveness
@@ -80,6 +81,7 @@ class Host:
         self._slots = slots
         self._catalogue: dict[str, str] = {}
         self._failed: dict[str, str] = {}
+        self._footprint = Footprint()
         self._tells = settings.events_operations if publisher is not None else Told.NONE
         template = self._profile.template
         self._tell = Telling(name, publisher, settings.events_operations, template)
@@ -210,6 +212,8 @@ class Host:
             "slots": self._slots,
             "busy": self.runner.busy,
             "done": self.runner.done,
+            "errors": self.runner.errors,
+            "pss": self._footprint.bytes,
             "template": self._profile.template,
             "capabilities": self._profile.said,
             "priorities": [priority.name for priority in self._profile.priorities],
@@ -218,7 +222,7 @@ class Host:
             "servers": sorted(self._servers.servers.keys() - self._failed.keys()),
             "failed": dict(self._failed),
             "sessions": self._pool.sessions(),
-            "warm": self._warmer.as_json(),
+            "warmth": self._warmer.as_json(),
             "circuits": _unwell(self._pool.circuits()),
             "config": self._servers.digest,
             "tells": self._tells,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from omx_tasks.agents.profile import ALL_WORDS
@@ -29,10 +29,11 @@ class AgentRecord:
     ``sessions`` says of each: server, state (idle, busy, draining, none, or that of its circuit), protocol, age in
     seconds, pid, rss in bytes, calls under way, and how often it was recycled for its memory.
     ``circuits`` holds those that are not closed, by server: their state, the reason, and the seconds of it so far.
-    ``warm`` names the servers that are ``cold`` and counts since the start: calls that had to wait for a server
+    ``warmth`` names the servers that are ``cold`` and counts since the start: calls that had to wait for a server
     (``cold_starts``), sessions ``opened`` and ``evicted``, and the seconds for which one was open before it was called
     (``wasted``).
-    ``tells`` says of which operations it publishes events.
+    ``tells`` says of which operations it publishes events; ``errors`` counts those that failed, or may have, of the
+    ones that are ``done``. ``pss`` is the memory of its process, in bytes, without its servers.
 
     Of its ``template`` it offers the ``capabilities`` (``*``: all of the catalogue) at its ``priorities``, and goes
     without the ``unfilled`` roles. ``roles`` are those that each server of its file fills, also of servers that its
@@ -60,7 +61,23 @@ class AgentRecord:
     unfilled: list[str] = field(default_factory=list)
     roles: dict[str, list[str]] = field(default_factory=dict)
     tells: str = "ended"
-    warm: dict[str, Any] = field(default_factory=dict)
+    warmth: dict[str, Any] = field(default_factory=dict)
+    errors: int = 0
+    pss: int = 0
+
+    @property
+    def open(self) -> set[str]:
+        """The servers to which it has a session on which calls can be made now."""
+        return {one["server"] for one in self.sessions if one["state"] in ("idle", "busy")}
+
+    @property
+    def warm(self) -> bool:
+        """Whether it has one to each of its servers."""
+        return self.open == {one["server"] for one in self.sessions}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``json.dumps`` takes."""
+        return {**asdict(self), "warm": self.warm}
 
 
 def agents(store: Store) -> list[AgentRecord]:

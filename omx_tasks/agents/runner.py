@@ -60,6 +60,8 @@ PATIENCE = 1.0
 
 #: Items of one foreach.
 MOST_ITEMS = 100_000
+#: How an operation ends that failed, or may have.
+ERRORS = ("failed", "unknown")
 
 #: Told of each outcome as it is written: plan, step, operation, outcome.
 Observe = Callable[[StoredPlan, StoredStep, str, Outcome], None]
@@ -113,6 +115,7 @@ class Runner:
         self._draining = False
         self.busy = 0
         self.done = 0
+        self.errors = 0
 
     def __repr__(self) -> str:
         return f"<Runner {self._agent} under_way={len(self._under_way)} done={self.done}>"
@@ -540,6 +543,7 @@ class Runner:
                     self._under_way.remove(work)
                     self._by_run.remove(work)
                     self.done += 1
+                    self.errors += outcome is not None and outcome.state in ERRORS
                 if not self._under_way:
                     self._idle.notify_all()
 

@@ -43,7 +43,7 @@ def say(slow: str, name: str, *needs: str) -> Operation:
 
 
 def warm(fleet: Fleet, agent: Agent) -> Any:
-    return next(one.warm for one in agents(fleet.store) if one.name == agent.name)
+    return next(one.warmth for one in agents(fleet.store) if one.name == agent.name)
 
 
 def test_a_server_is_open_when_a_run_comes_to_need_it(fleet: Fleet, slow: str) -> None:
