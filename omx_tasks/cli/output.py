@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -63,18 +63,47 @@ def mark(state: str) -> Text:
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
     """Print one line a row. On a terminal the last column gets what is left of the width; a pipe gets all."""
     console = results()
-    cells = [[Text(title, style="dim") for title in titles], *(map(_text, row) for row in rows)]
-    lines = [list(row) for row in cells]
-    widths = [max(line[column].cell_len for line in lines) for column in range(len(titles) - 1)]
-    left = console.width - sum(widths) - _GAP * len(widths)
-    for *first, last in lines:
-        if console.is_terminal:
-            last.truncate(max(_NARROWEST, left), overflow="ellipsis")
-        whole = Text()
-        for cell, width in zip(first, widths, strict=True):
-            whole.append_text(cell).append(" " * (width - cell.cell_len + _GAP))
-        whole.append_text(last).rstrip()
-        console.print(whole, soft_wrap=True)
+    for line in table_lines(titles, rows, width_of(console), {len(titles) - 1: _NARROWEST}):
+        console.print(line, soft_wrap=True)
+
+
+def width_of(console: Console) -> int | None:
+    """Return the columns that there are; None where nobody counts them."""
+    return console.width if console.is_terminal else None
+
+
+def table_lines(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    width: int | None,
+    elastic: Mapping[int, int],
+) -> list[Text]:
+    """Return the lines of a table. To keep within ``width`` the widest of the ``elastic`` columns are cut.
+
+    ``elastic`` says of each how narrow it may become.
+    """
+    lines = [[Text(title, style="dim") for title in titles], *([*map(_text, row)] for row in rows)]
+    widths = [max(line[column].cell_len for line in lines) for column in range(len(titles))]
+    if width is not None:
+        _shrink(widths, width - _GAP * (len(titles) - 1), elastic)
+    return [_line(line, widths) for line in lines]
+
+
+def _shrink(widths: list[int], total: int, elastic: Mapping[int, int]) -> None:
+    while sum(widths) > total:
+        able = [column for column, least in elastic.items() if widths[column] > least]
+        if not able:
+            return
+        widths[max(able, key=widths.__getitem__)] -= 1
+
+
+def _line(cells: Sequence[Text], widths: Sequence[int]) -> Text:
+    whole = Text()
+    for cell, width in zip(cells, widths, strict=True):
+        cell.truncate(width, overflow="ellipsis", pad=True)
+        whole.append_text(cell).append(" " * _GAP)
+    whole.rstrip()
+    return whole
 
 
 def _text(cell: str | Text) -> Text:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 from rich.text import Text
 
 from omx_tasks import sizes
-from omx_tasks.agents.registry import agents
+from omx_tasks.agents.registry import AgentRecord, agents
 from omx_tasks.cli.output import age, json_option, print_json, print_table, say
 from omx_tasks.cli.target import existing_store
-from omx_tasks.errors import NotFoundError, did_you_mean
+from omx_tasks.errors import NotFoundError, UsageError, did_you_mean
 
-_TITLES = ("agent", "server", "state", "age", "pid", "memory", "calls", "recycled", "protocol")
+TITLES = ("server", "state", "age", "pid", "memory", "calls", "recycled", "protocol")
 _STYLES = {"busy": "cyan", "draining": "yellow", "open": "red", "half-open": "red", "none": "red"}
 
 
@@ -25,25 +26,36 @@ def sessions(agent: str | None, as_json: bool) -> None:
 
     ``recycled`` is how often a server was replaced because it used more than `memory` in its "omx" key.
     """
-    found = {one.name: one.sessions for one in agents(existing_store())}
-    if agent is not None:
-        if agent not in found:
-            known = ", ".join(found) or "none"
-            hint = did_you_mean(agent, found)
-            raise NotFoundError(f"there is no agent {agent!r}.{hint} There are: {known}")
-        found = {agent: found[agent]}
+    records = agents(existing_store())
+    chosen = records if agent is None else [one_of(records, agent)]
+    found = {one.name: one.sessions for one in chosen}
     if as_json:
         print_json(found)
     elif not any(found.values()):
         say("no agent has a session")
     else:
-        print_table(_TITLES, [_row(name, one) for name, some in found.items() for one in some])
+        rows = [(name, *row(one)) for name, some in found.items() for one in some]
+        print_table(("agent", *TITLES), rows)
 
 
-def _row(agent: str, one: dict[str, Any]) -> tuple[str | Text, ...]:
+def one_of(records: Sequence[AgentRecord], name: str) -> AgentRecord:
+    """Return the agent of this name, of which what is before the @ is enough where no other one has that."""
+    found = [one for one in records if name in (one.name, one.name.partition("@")[0])]
+    if len(found) > 1:
+        which = ", ".join(one.name for one in found)
+        raise UsageError(f"there are several agents {name!r}; say which: {which}")
+    if not found:
+        names = [one.name for one in records]
+        shorts = [one.partition("@")[0] for one in names]
+        known, hint = ", ".join(names) or "none", did_you_mean(name.partition("@")[0], shorts)
+        raise NotFoundError(f"there is no agent {name!r}.{hint} There are: {known}")
+    return found[0]
+
+
+def row(one: dict[str, Any]) -> tuple[str | Text, ...]:
+    """Return the line of one session in the table."""
     pid = one["pid"]
     return (
-        agent,
         one["server"],
         Text(one["state"], style=_STYLES.get(one["state"], "")),
         age(one["age"]),

@@ -1,4 +1,4 @@
-"""``omx up``, ``down`` and ``agents``: the whole system on this machine."""
+"""``omx up`` and ``down``: the whole system on this machine."""
 
 from __future__ import annotations
 
@@ -7,24 +7,10 @@ from dataclasses import asdict
 
 import click
 import psutil
-from rich.text import Text
 
 from omx_tasks import settings
-from omx_tasks.agents.registry import AgentRecord
-from omx_tasks.agents.registry import agents as read_agents
-from omx_tasks.cli.coordinators import print_coordinators
-from omx_tasks.cli.output import (
-    config_option,
-    json_option,
-    print_json,
-    print_table,
-    say,
-    warn,
-)
-from omx_tasks.cli.sessions import sessions
-from omx_tasks.cli.target import existing_store, server_file, warn_of_broken
-from omx_tasks.cli.templates import templates
-from omx_tasks.coordination.registry import coordinators
+from omx_tasks.cli.output import config_option, json_option, print_json, say, warn
+from omx_tasks.cli.target import server_file, warn_of_broken
 from omx_tasks.deploy.interrupts import wait_for_one
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.home import Home, System
@@ -120,56 +106,3 @@ def down(as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(home.folder), "pid": system.pid})
     say(f"stopped the system in {home.folder}")
-
-
-@click.group(invoke_without_command=True)
-@click.option("--duties", is_flag=True, help="Also what the leading coordinator does, and when.")
-@json_option
-@click.pass_context
-def agents(context: click.Context, duties: bool, as_json: bool) -> None:
-    """List the agents that are up, and the coordinators.
-
-    ``silence`` is for how long the queue that has waited longest has not answered: more than half a minute means
-    that the agent does not consume. With --json also how many writes were accepted without a replica (``alone``).
-    """
-    if context.invoked_subcommand is not None:
-        return
-    store = existing_store()
-    found, coordinating = read_agents(store), coordinators(store)
-    if as_json:
-        said = {
-            "agents": [asdict(one) for one in found],
-            "coordinators": [asdict(one) for one in coordinating],
-        }
-        print_json(said)
-        return
-    if not found:
-        say("no agent is up")
-    else:
-        titles = ("agent", "template", "host", "pid", "busy", "slots", "done", "silence", "servers")
-        print_table(titles, [_row(agent) for agent in found])
-    print_coordinators(coordinating, duties=duties)
-
-
-agents.add_command(templates)
-agents.add_command(sessions)
-
-
-def _row(agent: AgentRecord) -> tuple[str | Text, ...]:
-    numbers = (str(agent.pid), str(agent.busy), str(agent.slots), str(agent.done))
-    servers = Text(" ".join(agent.servers))
-    for role in agent.unfilled:
-        servers.append(f" {role} (no server)", style="yellow")
-    for name in agent.failed:
-        servers.append(f" {name} (broken)", style="red")
-    for name, circuit in agent.circuits.items():
-        servers.append(f" {name} (circuit {circuit['state']})", style="red")
-    return agent.name, agent.template, agent.host, *numbers, _silence(agent), servers
-
-
-def _silence(agent: AgentRecord) -> str:
-    """Return since when the slowest of its queues has not answered, and how often that was mended."""
-    if agent.silence is None:
-        return "-"
-    mended = f" (repaired {agent.repaired})" if agent.repaired else ""
-    return f"{agent.silence:.0f} s{mended}"

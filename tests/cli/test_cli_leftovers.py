@@ -64,7 +64,7 @@ def test_up_in_the_foreground_runs_until_ctrl_c(place, gate):
     assert place.omx("runs", "--json").json == []
     assert "no runs yet" in place.omx("runs").err
     assert place.omx("run", place.graph(gate.graph())).code == 0
-    assert [agent["slots"] for agent in place.omx("agents", "--json").json["agents"]] == [4]
+    assert [agent["slots"] for agent in place.omx("agents", "--json").json] == [4]
     started.send(INT)
     assert started.end().code == 0
 
@@ -147,7 +147,7 @@ def test_a_call_that_may_not_be_repeated_is_unknown_after_its_agent_was_killed(s
 
 
 def _pids(system):
-    return [agent["pid"] for agent in system.omx("agents", "--json").json["agents"]]
+    return [agent["pid"] for agent in system.omx("agents", "--json").json]
 
 
 def _agents(system):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
+import signal
 import struct
 import subprocess
 import sys
@@ -30,8 +32,11 @@ operations:
 OMX = Path(sys.executable).with_name("omx")
 
 
-def on_a_terminal(place, *words, columns=60):
-    """Run ``omx`` on a terminal of so many columns; return the exit code and all that was written."""
+def on_a_terminal(place, *words, columns=60, until=None):
+    """Run ``omx`` on a terminal of so many columns; return the exit code and all that was written.
+
+    Where it runs ``until`` it has written something, Ctrl-C follows.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     environ = {**place.environ(), "TERM": "xterm"}
@@ -54,6 +59,9 @@ def on_a_terminal(place, *words, columns=60):
         if not piece:
             break
         written += piece
+        if until is not None and until in written.decode(errors="replace"):
+            process.send_signal(signal.SIGINT)
+            until = None
     os.close(ours)
     return process.wait(10), written.decode()
 
@@ -177,9 +185,68 @@ def test_check_and_plan_tell_what_a_graph_comes_to(system):
 
 
 def test_agents_json_has_what_each_offers(system):
-    for agent in system.omx("agents", "--json").json["agents"]:
+    for agent in system.omx("agents", "--json").json:
         assert agent["servers"] == ["gate", "notes", "time"]
         assert "broken" in agent["failed"]
+        assert agent["warm"] is False  # as one server is broken
+        assert agent["pss"] > 2**20
+
+
+def test_errors_of_agents_are_counted(system):
+    def errors():
+        return sum(agent["errors"] for agent in system.omx("agents", "--json").json)
+
+    before = errors()
+    text = (
+        "{name: bad, operations: [{id: x, server: notes, tool: read_note, arguments: {name: no}}]}"
+    )
+    assert system.omx("run", system.graph(text, "bad.yaml")).code == 1
+    deadline = time.monotonic() + 10
+    while errors() == before:
+        assert time.monotonic() < deadline
+
+
+def test_agents_fit_a_terminal_once_and_live(system):
+    once, live = (
+        on_a_terminal(system, "agents", columns=80),
+        on_a_terminal(system, "agents", "--watch", columns=80, until="leads since"),
+    )
+    for code, written in (once, live):
+        assert code == 0
+        moved = re.sub(r"\x1b\[\d*[AK]", "\n", written)
+        lines = re.sub(r"\x1b\[[\d;?]*[a-z]", "", moved).splitlines()
+        assert max(map(len, lines)) <= 80
+        agents = [line.split() for line in lines if line.startswith("agent1 ")]
+        assert agents[0][1] == "everything"
+        assert agents[0][-2:] == ["3/4", "warm"]
+        (below, *_) = [line for line in lines if "notes 20" in line]
+        assert re.fullmatch(r"  notes 2\S+ \d+ s · time 2\S+ \d+ s · gate 2.*", below)
+    assert "broken (broken)" in once[1]
+
+
+def test_one_agent_is_shown_in_full_by_its_short_name(system):
+    shown = system.omx("agents", "agent1")
+    assert shown.code == 0
+    assert "operations  " in shown.out
+    assert [line.split()[0] for line in shown.out.splitlines()[-6:-1]] == [
+        "server",
+        "notes",
+        "time",
+        "gate",
+        "broken",
+    ]
+    assert shown.out.splitlines()[-1].startswith("broken: server 'broken' ")
+    told = system.omx("agents", "agent1", "--json").json
+    assert told["name"].startswith("agent1@")
+    wrong = system.omx("agents", "agent11")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "there is no agent 'agent11'. Did you mean 'agent1'?" in wrong.err
+
+
+def test_coordinators_are_a_list_of_their_own(system):
+    (one,) = system.omx("coordinators", "--json").json
+    assert one["leads"] is True
+    assert one["name"] in system.omx("coordinators", "--duties").out
 
 
 def test_a_reader_that_goes_away_is_no_traceback(system):

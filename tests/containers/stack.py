@@ -97,7 +97,7 @@ class Stack:
         """Return what ``omx agents`` says outside of the containers of those that can call the ledger."""
         done = self.client("-m", "omx_tasks.cli.main", "agents", "--json")
         out, _ = done.communicate(timeout=MINUTES)  # until the cluster is formed, an error
-        found = json.loads(out)["agents"] if done.returncode == 0 else []
+        found = json.loads(out) if done.returncode == 0 else []
         return [agent for agent in found if "ledger" in agent["servers"]]
 
     def client(self, *words: str) -> subprocess.Popen[bytes]:
