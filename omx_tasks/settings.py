@@ -144,6 +144,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Bytes above which an operation's output is stored compressed; 0: never",
     )
+    scale_wait: float = Field(
+        1.0,
+        gt=0,
+        description="Agents are added, within their bounds, where operations would wait for longer",
+    )
     overdue: float = Field(
         15.0, ge=0.1, description="A ready operation not started for so long is published again"
     )

@@ -20,9 +20,11 @@ from omx_tasks.coordination.coordinator import Coordinator
 from omx_tasks.coordination.duties import Duty
 from omx_tasks.coordination.queues import QueuesDuty, RetireDuty
 from omx_tasks.coordination.runs import EndingsDuty, ReconcileDuty, forget_runs
+from omx_tasks.coordination.scaling import ScalingDuty
 from omx_tasks.errors import OmxError
 from omx_tasks.events.handlers import Handler, discover
 from omx_tasks.monitoring.expected import expect
+from omx_tasks.monitoring.flows import Expected
 from omx_tasks.monitoring.tracker import Tracker
 from omx_tasks.settings import Settings
 from omx_tasks.store.in_use import broker_url, make_store
@@ -39,6 +41,7 @@ def duties(given: Settings) -> list[Duty]:
         Duty("queues", 2.0, QueuesDuty(given)),
         Duty("retire", 300.0, RetireDuty(given)),
         Duty("agents", 1.0, AgentsDuty(given)),
+        Duty("scaling", 1.0, ScalingDuty(given, Expected(given))),
         Duty("cluster", 1.0, ClusterDuty(given)),
         Duty("expected", 20.0, expect),
     ]

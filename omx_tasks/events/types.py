@@ -185,6 +185,15 @@ class AgentDied(AgentTold):
     deaths: int | None = None
 
 
+class AgentScaled(Data):
+    """There are to be ``agents`` of a template, and were ``former``; ``reason`` says why."""
+
+    template: str
+    agents: int
+    former: int
+    reason: str
+
+
 class QueueTold(Data):
     """``messages``: of how many this is told."""
 
@@ -248,6 +257,7 @@ TABLE: Mapping[str, Kind] = {
     **_kinds(AgentTold, Priority.P1, "agent.started", "agent.stopped"),
     "agent.lost": Kind(AgentLost, Priority.P0),
     **_kinds(AgentDied, Priority.P0, "agent.died", "agent.crashing"),
+    "agent.scaled": Kind(AgentScaled, Priority.P1),
     "agent.statistics": Kind(AgentStatistics, Priority.P3),
     "server.started": Kind(ServerTold, Priority.P1),
     "server.failed": Kind(ServerTold, Priority.P0),

@@ -21,11 +21,16 @@ from omx_tasks.agents.nurseries import nurseries, want
 from omx_tasks.agents.registry import agents
 from omx_tasks.api import Run
 from omx_tasks.bench import sleeper
+from omx_tasks.coordination import decided
+from omx_tasks.coordination.leader import Leader, Term
+from omx_tasks.coordination.scaling import ScalingDuty
 from omx_tasks.deploy.forkserver import ForkServer
 from omx_tasks.deploy.nursery import Nursery
 from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.graph.plan import compile_plan
+from omx_tasks.monitoring.flows import Expected
 from omx_tasks.runs.submit import submit
+from omx_tasks.settings import load
 from omx_tasks.store.client import Store
 
 PATIENCE = 60.0
@@ -98,6 +103,7 @@ def kept(tmp_path: Path, cluster_url: str) -> Iterator[Kept]:
         store=Store(cluster_url, timeout=5.0),
         least=1,
         most=3,
+        idle=2.0,
         publisher=SimpleNamespace(publish_many=told.extend, flush=lambda _: True),
     )
     stopping = threading.Event()
@@ -119,6 +125,16 @@ def kept(tmp_path: Path, cluster_url: str) -> Iterator[Kept]:
             keeper.join()
         nursery.stop(10.0)
     assert one.left() == []
+
+
+@pytest.fixture
+def term(cluster_url: str, until: Any) -> Iterator[Term]:
+    """The test leads, long enough."""
+    leader = Leader(lambda: Store(cluster_url), "test", lease=120.0)
+    until(lambda: leader.beat("{}") and leader.term is not None)
+    assert leader.term is not None
+    yield leader.term
+    leader.close()
 
 
 @pytest.mark.timeout(180)
@@ -144,6 +160,42 @@ def test_killed_agents_come_back_and_a_drain_loses_no_operation(kept, store, unt
     until(lambda: len(kept.warm(store)) == 3, PATIENCE)
     until(lambda: _record(kept, store).running == 3, PATIENCE)
     assert _record(kept, store).wanted == 3  # no more than its most
+
+
+@pytest.mark.timeout(180)
+def test_a_load_brings_agents_and_its_end_drains_them_without_loss(kept, store, term, until):
+    given = load({})
+    duty, said = ScalingDuty(given, Expected(given)), []
+
+    def look() -> None:
+        if changed := duty(term):
+            said.append(changed)
+
+    want(store, kept.nursery.id, 1)
+    until(lambda: _record(kept, store).running == 1, PATIENCE)
+    run = kept.submit(store, 800, 1.0)
+
+    def three() -> bool:
+        look()
+        return _record(kept, store).running == 3
+
+    until(three, PATIENCE)
+    assert _record(kept, store).memory > 2**20
+    assert "everything 1 → 3: P2 would wait" in said[0]
+
+    def one() -> bool:
+        look()
+        record = _record(kept, store)
+        return run.status().over and record.running == len(record.agents) == 1
+
+    until(one, PATIENCE)
+    view = run.wait(PATIENCE)
+    assert view.succeeded
+    assert {operation.attempts for operation in view.operations.values()} == {1}
+    assert len(said) == 3
+    assert all("would have been enough for 2 s" in fall for fall in said[1:])
+    (told,) = [one for one in decided.read(store) if one.servers == [kept.server]]
+    assert (told.wanted, told.least, told.most, told.managed) == (1, 1, 3, True)
 
 
 @pytest.mark.timeout(120)
