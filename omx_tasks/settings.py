@@ -44,6 +44,14 @@ class Told(StrEnum):
     ALL = "all"
 
 
+class Share(StrEnum):
+    """Which MCP servers have one process for all agents of a machine."""
+
+    AUTO = "auto"
+    DECLARED = "declared"
+    NEVER = "never"
+
+
 class Settings(BaseSettings):
     """The settings of one process. Times are seconds."""
 
@@ -131,6 +139,10 @@ class Settings(BaseSettings):
     keep_runs: float = Field(86_400.0, ge=1, description="How long a finished run can be looked at")
     result_expires: float = Field(
         86_400.0, ge=0, description="How long ordinary task results are kept"
+    )
+    share: Share = Field(
+        Share.DECLARED,
+        description="MCP servers with one process a machine: declared (`shared`), auto (and what only reads), never",
     )
     cache: bool = Field(
         False,

@@ -95,6 +95,7 @@ class Host:
             told=self._told,
             changed=self._circuit_changed,
             recycled=self._tell.recycled,
+            share=settings.share,
         )
         self.outages = Outages(
             name, self._pool, self.capabilities, store, settings.server_patience, self._refresh

@@ -23,12 +23,12 @@ class Hints:
     """What a server's annotations leave unsaid.
 
     ``read_only`` and ``idempotent`` name tools; ``resource`` is a JMESPath expression over a
-    call's arguments whose value writes take turns on; ``shared`` is the user's word that all
-    agents' processes of this server work on the same state; ``cache`` that what the server says
-    may be kept (``ttlMs`` of protocol 2026-07-28: resources and lists) is kept for so long;
-    ``roles`` are those of templates that it fills, besides the one that has its name; ``memory`` is in bytes what its
-    process and those that it starts may use, before another one takes its place; ``warm`` has agents hold it open
-    always, also where they open others only when they are needed.
+    call's arguments whose value writes take turns on; ``shared`` is the user's word that one process of this server
+    may serve all agents of a machine at once; ``stateful`` that what a run does on it is for that run alone, which
+    gets a process of its own; ``cache`` that what the server says may be kept (``ttlMs`` of protocol 2026-07-28:
+    resources and lists) is kept for so long; ``roles`` are those of templates that it fills, besides the one that has
+    its name; ``memory`` is in bytes what its process and those that it starts may use, before another one takes its
+    place; ``warm`` has agents hold it open always, also where they open others only when they are needed.
 
     Turns do not depend on ``shared``: processes without that word may still write to one file, so
     all that have the server's name take turns over the whole cluster.
@@ -42,6 +42,7 @@ class Hints:
     roles: frozenset[str] = frozenset()
     memory: int | None = None
     warm: bool = False
+    stateful: bool = False
 
     def resource_of(self, arguments: dict[str, Any]) -> str:
         """Return the name of what a call writes to, as its arguments say; empty: all of the server.
@@ -73,12 +74,15 @@ def parse(raw: Any) -> Hints:
         "roles",
         "memory",
         "warm",
+        "stateful",
         *access.KEYS,
     )
     for key in raw:
         if key not in known:
             hint = did_you_mean(key, known) or f" Known keys: {', '.join(known)}"
             raise ValueError(f'"omx" has no key {key!r}.{hint}')
+    if _flag(raw, "shared") and _flag(raw, "stateful"):
+        raise ValueError('"omx" has "shared" and "stateful": keep one of them')
     return Hints(
         _texts(raw, "read_only", "tool names"),
         _texts(raw, "idempotent", "tool names"),
@@ -88,6 +92,7 @@ def parse(raw: Any) -> Hints:
         _texts(raw, "roles", "templates' roles"),
         _memory(raw),
         _flag(raw, "warm"),
+        _flag(raw, "stateful"),
     )
 
 

@@ -53,7 +53,15 @@ Changed: TypeAlias = Callable[[Circuit], None]
 Recycled: TypeAlias = Callable[[str, int, int], None]
 
 _FIRST = asyncio.FIRST_COMPLETED
-_NONE = {"protocol": "", "age": None, "pid": None, "rss": 0, "calls": 0, "recycled": 0}
+_NONE = {
+    "protocol": "",
+    "age": None,
+    "pid": None,
+    "rss": 0,
+    "calls": 0,
+    "recycled": 0,
+    "shared": False,
+}
 
 logger = logging.getLogger(__name__)
 
@@ -176,6 +184,8 @@ class Keeper:
     def _replace(self, session: Session, limit: int) -> None:
         self._session = None
         self.recycled += 1
+        if session.shared is not None:
+            session.shared.retire()
         self._lead_out(session)
         logger.warning(
             "server %r uses %s and may use %s: another one takes its place",
@@ -244,6 +254,8 @@ class Keeper:
             error = OperationError("server", f"server {self.server!r} {how}")
             self.circuit.failed(error, fatal=True)
             if not len(session.flights):
+                if session.shared is not None:
+                    session.shared.suspect()
                 await self._end()
 
     async def _opened(self) -> Session:
@@ -312,4 +324,5 @@ def _about(session: Session, state: str, age: float | None, recycled: int) -> di
         "rss": session.memory,
         "calls": len(session.flights),
         "recycled": recycled,
+        "shared": session.shared is not None,
     }

@@ -16,6 +16,8 @@ from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.keeper import Changed, Keeper, Recycled, Told
 from omx_tasks.mcp.program import MAX_MESSAGE
 from omx_tasks.mcp.session import Session, settle
+from omx_tasks.mcp.shared import SharedServer, Visits
+from omx_tasks.settings import Share
 
 #: Seconds between two looks at what servers use.
 WEIGH = 2.0
@@ -27,7 +29,8 @@ class SessionPool:
     ``deadline`` is the seconds that one server may take to open; ``environ`` resolves ``${…}``;
     ``agent``, ``log_dir`` and ``max_message`` are as in ``Session.open``; ``told`` hears of each session that
     is opened, and why one could not be, ``changed`` of each circuit that changed, ``recycled`` of each server that was
-    replaced for its memory; ``clock`` returns seconds.
+    replaced for its memory; ``clock`` returns seconds; ``share`` says which servers
+    are shared with the other agents of the machine.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class SessionPool:
         changed: Changed = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         recycled: Recycled = lambda *_: None,
+        share: Share = Share.NEVER,
     ) -> None:
         self._deadline = deadline
         self._agent = agent
@@ -53,6 +57,13 @@ class SessionPool:
             name: Keeper(name, partial(self._open, config), told, changed, clock, recycled)
             for name, config in servers.items()
         }
+        self._visits = Visits(
+            share,
+            environ,
+            log_dir=log_dir,
+            max_message=max_message,
+            deadline=deadline,
+        )
         self._closed = False
         self._weighing: asyncio.Task[None] | None = None
 
@@ -161,10 +172,25 @@ class SessionPool:
         return None
 
     async def _open(self, config: ServerConfig) -> Session:
+        """Open a session to a process that others share, where that may be, else to one of its own."""
+        config = config.resolved(self._environ)
+        server = await self._visits.to(config)
+        session = await self._opened(config, server)
+        if server is None:
+            return session
+        fits = self._visits.fits(config, session.description["tools"])
+        server.judge(shared=fits)
+        if fits:
+            return session
+        await session.close()
+        return await self._opened(config, None)
+
+    async def _opened(self, config: ServerConfig, server: SharedServer | None) -> Session:
         return await Session.open(
-            config.resolved(self._environ),
+            config,
             deadline=self._deadline,
             agent=self._agent,
             log_dir=self._log_dir,
             max_message=self._max_message,
+            shared=server,
         )

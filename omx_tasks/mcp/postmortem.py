@@ -14,6 +14,7 @@ from mcp_types import CONNECTION_CLOSED
 from omx_tasks.errors import OperationError
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.process import ServerProcess
+from omx_tasks.mcp.shared import SharedServer
 from omx_tasks.mcp.web import Refusal
 
 
@@ -22,7 +23,7 @@ class Remains:
     """What is known about a connection: its process or last HTTP refusal, and the last error."""
 
     config: ServerConfig
-    process: ServerProcess | None
+    process: ServerProcess | SharedServer | None
     refusal: Refusal | None
     error: BaseException | None
     closed_here: bool = False

@@ -25,17 +25,19 @@ MAX_MESSAGE = 64 * 1024 * 1024
 
 
 class Lines:
-    """Splits what comes in parts into lines within a limit, and slows notifications down."""
+    """Splits what comes in parts into lines within a limit; slows notifications down that are not ``trusted``."""
 
     def __init__(
         self,
         max_message: int,
         take: Callable[[bytes], None],
         too_long: Callable[[bytes, int], None],
+        *,
+        trusted: bool = False,
     ) -> None:
         self._max_message, self._take, self._too_long = max_message, take, too_long
         self._line = Line(max_message)
-        self._notifications = Notifications()
+        self._notifications = None if trusted else Notifications()
 
     def feed(self, data: bytes) -> None:
         """Take what was read."""
@@ -52,13 +54,12 @@ class Lines:
             return
         if not line:
             return
-        if is_notification(line):
-            if self._notifications.let_through(line):
-                self._take(line)
-            return
-        for notification in self._notifications.kept():
-            self._take(notification)
-        self._take(line)
+        if self._notifications is None or not is_notification(line):
+            for notification in self._notifications.kept() if self._notifications else ():
+                self._take(notification)
+            self._take(line)
+        elif self._notifications.let_through(line):
+            self._take(line)
 
 
 class Program(asyncio.SubprocessProtocol):

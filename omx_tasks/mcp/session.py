@@ -41,7 +41,8 @@ from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.flights import ELICITATION, SAMPLING, Flights
 from omx_tasks.mcp.process import ServerProcess
 from omx_tasks.mcp.program import MAX_MESSAGE
-from omx_tasks.mcp.stderr import LastWords
+from omx_tasks.mcp.shared import SharedServer
+from omx_tasks.mcp.stderr import LastWords, log_of
 from omx_tasks.mcp.web import Web
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,12 @@ class Session:
     """One connection. Made by ``open``; belongs to the loop it was opened on."""
 
     def __init__(
-        self, config: ServerConfig, agent: str, log_dir: Path | None, max_message: int
+        self,
+        config: ServerConfig,
+        agent: str,
+        log_dir: Path | None,
+        max_message: int,
+        shared: SharedServer | None = None,
     ) -> None:
         self.config = config
         self.flights = Flights(config.name)
@@ -79,7 +85,8 @@ class Session:
         self._agent = agent
         self._offers: dict[str, Any] = {}
         self._client: Client | None = None
-        self._process: ServerProcess | None = None
+        self._shared = shared
+        self._process: ServerProcess | SharedServer | None = shared
         self._web = Web(config, self.flights, max_message)
         self._log_dir = log_dir
         self._max_message = max_message
@@ -104,16 +111,17 @@ class Session:
         agent: str,
         log_dir: Path | None = None,
         max_message: int = MAX_MESSAGE,
+        shared: SharedServer | None = None,
     ) -> Session:
         """Start or reach the server, negotiate, and read what it offers.
 
         ``deadline`` is in seconds for all of it; ``agent`` names the process that owns the
         server; standard error is also appended to a file in ``log_dir``; ``max_message`` is how many bytes
-        a message over pipes may have. A ``config`` that is
-        not resolved yet is resolved from this process's environment. Raises ``OperationError``
+        a message over pipes may have; ``shared`` is the connection to a process that others use, too.
+        A ``config`` that is not resolved yet is resolved from this process's environment. Raises ``OperationError``
         of kind ``server`` that says why it failed and what to do.
         """
-        session = cls(config.resolved(os.environ), agent, log_dir, max_message)
+        session = cls(config.resolved(os.environ), agent, log_dir, max_message, shared)
         began = time.monotonic()
         # An empty context: the first operation's trace and call must not leak into the owner.
         owner = asyncio.create_task(
@@ -148,6 +156,11 @@ class Session:
     def pid(self) -> int | None:
         """The process id of a server that was started here."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def shared(self) -> SharedServer | None:
+        """The connection to the server's process, where others use it, too."""
+        return self._shared
 
     @property
     def client(self) -> Client:
@@ -282,12 +295,13 @@ class Session:
 
     def _transport(self) -> AbstractAsyncContextManager[Any]:
         match self.config.transport:
+            case "stdio" if self._shared is not None:
+                return transports.shared(self._shared, self.flights, self.mark_gone)
             case "stdio":
-                self._process = ServerProcess(
-                    LastWords(self.config.redact, self._log_file()), self._max_message
-                )
+                words = LastWords(self.config.redact, self._log_file())
+                process = self._process = ServerProcess(words, self._max_message)
                 return transports.stdio(
-                    self._process, self.config, self._agent, self.flights, self.mark_gone
+                    process, self.config, self._agent, self.flights, self.mark_gone
                 )
             case "http":
                 return transports.http(self._web, self.config, self.flights, self.mark_gone)
@@ -297,8 +311,7 @@ class Session:
     def _log_file(self) -> Path | None:
         if self._log_dir is None:
             return None
-        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in self.name)
-        return self._log_dir / f"mcp-{safe}.log"
+        return log_of(self._log_dir, self.name)
 
     async def _refuse_sampling(
         self,

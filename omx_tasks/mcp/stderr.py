@@ -15,6 +15,12 @@ MAX_BYTES = 4096
 MAX_LOG_BYTES = 10 * 1024 * 1024
 
 
+def log_of(folder: Path, server: str) -> Path:
+    """Return the log file of a server."""
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in server)
+    return folder / f"mcp-{safe}.log"
+
+
 class LastWords:
     """Keeps at most ``MAX_LINES`` lines and ``MAX_BYTES`` bytes, however much a server writes.
 

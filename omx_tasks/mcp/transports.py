@@ -19,6 +19,7 @@ from omx_tasks.mcp import launchers
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.flights import Flights
 from omx_tasks.mcp.process import ProcessInput, ProcessOutput, ServerProcess
+from omx_tasks.mcp.shared import SharedServer
 from omx_tasks.mcp.watch import WatchedReads
 from omx_tasks.mcp.web import HTTP_TIMEOUT, Web
 
@@ -43,6 +44,20 @@ async def stdio(
         # A cancelled owner would not get to the end of it.
         with anyio.CancelScope(shield=True):
             await process.stop()
+
+
+@asynccontextmanager
+async def shared(
+    server: SharedServer, flights: Flights, ended: Ended
+) -> AsyncIterator[tuple[WatchedReads, ProcessInput]]:
+    """Speak to a server that others share, and leave it at the end."""
+    try:
+        if server.error is not None:
+            raise server.error
+        yield WatchedReads(ProcessOutput(server), flights, ended), ProcessInput(server)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await server.stop()
 
 
 @asynccontextmanager

@@ -1,0 +1,68 @@
+"""Where a user's agents on this machine meet the process that holds their shared servers, and what they compare."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from omx_tasks.errors import ConfigurationError
+from omx_tasks.mcp.config import ServerConfig
+
+#: What of the environment a server gets besides its own ``env``: the few variables that the SDK takes for safe.
+SAFE = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
+
+
+def folder(environ: Mapping[str, str]) -> Path:
+    """Return the folder of the sockets, made if need be; raises `ConfigurationError` where others may look into it."""
+    base = environ.get("XDG_RUNTIME_DIR")
+    place = Path(base) / "omx" if base else Path(tempfile.gettempdir()) / f"omx-{os.getuid()}"
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = place.lstat()
+    except OSError as error:
+        raise ConfigurationError(f"{place}: {error.strerror}; set XDG_RUNTIME_DIR") from error
+    if place.is_symlink() or about.st_uid != os.getuid() or about.st_mode & 0o077:
+        raise ConfigurationError(
+            f"{place} is not this user's alone, so no servers are shared there: remove it, or set XDG_RUNTIME_DIR"
+        )
+    return place
+
+
+def socket_of(path: Path, environ: Mapping[str, str]) -> Path:
+    """Return the socket of the process for a server file; raises `ConfigurationError`."""
+    name = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+    return folder(environ) / f"{name}.sock"
+
+
+@contextmanager
+def locked(place: Path) -> Iterator[bool]:
+    """Hold the lock of a socket, without waiting for it; yields whether it is held."""
+    held = os.open(place.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(held)
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what every server gets of the environment."""
+    found = {name: environ[name] for name in SAFE if name in environ}
+    return {name: value for name, value in found.items() if not value.startswith("()")}
+
+
+def digest_of(config: ServerConfig, environ: Mapping[str, str]) -> str:
+    """Return what tells whether two would launch the same: program, arguments, folder, and all of its environment."""
+    env = {**environment(environ), **config.env}
+    launched = [config.name, config.command, config.args, sorted(env.items()), config.cwd]
+    return hashlib.sha256(json.dumps([*launched, config.hints.shared]).encode()).hexdigest()
