@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from omx_tasks.agents.registry import agents as registered
-from omx_tasks.bench import sleeper
+from omx_tasks.bench import sharing, sleeper
 from omx_tasks.bench.figures import Goal
 from omx_tasks.bench.place import Measured, Place, Row, independent
 from omx_tasks.bench.sides import our_side
@@ -39,9 +39,12 @@ class Size:
 
     agents: int = 8
     operations: int = 200
+    #: Agents that share their servers, and the calls that they make then.
+    sharers: int = sharing.AGENTS
+    calls: int = sharing.CALLS
 
 
-QUICK = Size(agents=2, operations=10)
+QUICK = Size(agents=2, operations=10, sharers=2, calls=100)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def measure(size: Size, say: Callable[[str], None]) -> Measured:
         our_side(folder / "cluster") as side,
         closing(Store(str(side.settings["broker_url"]))) as store,
     ):
-        rows = memory(Place(folder, side, store, say), size)
+        place = Place(folder, side, store, say)
+        rows = [*memory(place, size), *sharing.compare(place, size.sharers, size.calls)]
     return Measured(size, rows, time.monotonic() - began)
 
 

@@ -29,6 +29,9 @@ def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path
     rows = {row["title"]: row["value"] for row in json.loads(line)["rows"]}
     assert 0 < rows["2 forked agents, idle, each"] < rows["2 separate agents, idle, each"]
     assert rows["forked, all warm after"] > 0
+    assert (
+        rows["2 agents x 6 servers, shared: servers"] < rows["2 agents x 6 servers, own: servers"]
+    )
     assert list(tmp_path.iterdir()) == []
     assert not [
         process
