@@ -13,8 +13,9 @@ Once a second, and at once when a run is submitted, an agent looks (see `foresig
 - As many agents as a run's widest moment has use for see to each of its servers; those on which it is warm go first.
 - What is expected of single calls (a forecast that a coordinator makes) is seen to by as many as that takes. Without
   a coordinator a server stays open for a while after its last call, and that is all.
-- A server that is cold here and warm, or taken on, elsewhere has its queues left to the others, unless operations are
-  going to wait there for longer than it takes to open it here. Where nobody has it, whoever is called opens it.
+- The queues of a server are for the agents on which it is warm. While there is none, they are for one that has taken
+  it on, and where nobody has, for everybody: who is called opens it. An agent to which they are left gets warm all the
+  same when operations are going to wait there for longer than it takes to open the server here.
 - What nobody needs is closed when it has rested for long; and where memory is short, what is worth least.
 """
 
@@ -57,7 +58,7 @@ LIKELY = 0.5
 #: Seconds after which a run is forgotten that was announced and never stored.
 STILLBORN = 30.0
 NOT_HELD = Held(own=False, others=0)
-#: Any number of agents.
+#: Of any number of agents.
 ANY = 1_000_000
 #: Stands for what is expected where a run's id would stand.
 EXPECTED = ""
@@ -98,7 +99,8 @@ class Warmer:
         self._clock = clock
         self._servers = {name: Warmth(name) for name in sessions.circuits()}
         self._tasks: dict[tuple[str, str], _Task] = {}
-        self._others: dict[str, int] = {}
+        self._answering: dict[str, Held] = {}
+        self._given_up: set[str] = set()
         self._news = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
 
@@ -217,13 +219,15 @@ class Warmer:
     def _places(self) -> Iterator[tuple[str, int]]:
         """Yield the places to hold, or to look at."""
         now = self._clock()
+        yield from ((place, 0) for place in self._given_up)
+        self._given_up.clear()
         for (run, server), task in self._tasks.items():
             gives_way = self._servers[server].is_cold and now - task.heard < GIVE_WAY
             if task.held.own or not (gives_way or (task.asked and now - task.asked < AGAIN)):
                 task.asked = now
                 yield _place((run, server)), task.wanted
         for server in self._servers:
-            yield keys.answering(server), ANY if self._answers(server) else 0
+            yield keys.answering(server), self._answers(server)
 
     def _take_note(self, seen: Seen) -> None:
         for (run, server), task in list(self._tasks.items()):
@@ -236,11 +240,11 @@ class Warmer:
                 ahead = seen.ahead[run]
                 task.due = None if ahead is None else ahead.get(server)
                 if task.due is None:
-                    del self._tasks[run, server]
-            elif run and task.due is None and self._clock() - task.heard > STILLBORN:
-                del self._tasks[run, server]
+                    self._give_up(run, server)
+            elif run and task.held.own and self._clock() - task.heard > STILLBORN:
+                self._give_up(run, server)
         for server in self._servers:
-            self._others[server] = seen.held[keys.answering(server)].others
+            self._answering[server] = seen.held[keys.answering(server)]
 
     def _expect(self) -> None:
         """Take on what is expected of single calls, as long as it is."""
@@ -249,11 +253,16 @@ class Warmer:
         for server in self._servers:
             expected = self._foresight.expected.get(server, 0.0)
             if expected < LIKELY:
-                self._tasks.pop((EXPECTED, server), None)
+                self._give_up(EXPECTED, server)
                 continue
             wanted = math.ceil(expected / 60 / self.slots)
             task = self._tasks.setdefault((EXPECTED, server), _Task(wanted, self._clock()))
             task.wanted, task.due = wanted, 0.0
+
+    def _give_up(self, run: str, server: str) -> None:
+        """See no more to it that a server is warm for a run."""
+        if self._tasks.pop((run, server), None) is not None:
+            self._given_up.add(_place((run, server)))
 
     # --- deciding -----------------------------------------------------------------------------------
 
@@ -267,9 +276,12 @@ class Warmer:
     def _taken_on(self) -> frozenset[str]:
         return frozenset(server for (_, server), task in self._tasks.items() if task.held.own)
 
-    def _answers(self, server: str) -> bool:
-        """Whether others may leave a server's operations to this agent."""
-        return not self._servers[server].is_cold or server in self._taken_on()
+    def _answers(self, server: str) -> int:
+        """Return with how many others at most this agent may be one to which a server's operations are left."""
+        state = self._servers[server].state
+        if state is State.WARM:
+            return ANY
+        return int(state is State.WARMING or server in self._taken_on())
 
     def _due(self) -> set[str]:
         """Return the cold servers that are to be opened now."""
@@ -340,11 +352,9 @@ class Warmer:
         self._news.set()
 
     def _leave(self) -> None:
-        """Leave the queues of servers to others that are cold here and not there."""
+        """Leave the queues of servers to those that answer for them."""
         left = frozenset(
-            server
-            for server, others in self._others.items()
-            if others and not self._answers(server)
+            server for server, held in self._answering.items() if held.others and not held.own
         )
         if left != self._capabilities.left:
             self._capabilities.left = left

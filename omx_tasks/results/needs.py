@@ -83,7 +83,7 @@ class Held(NamedTuple):
 
 
 def hold(agent: str, lease: float, places: Mapping[str, int]) -> Call:
-    """Hold places, by key: how many agents may; 0 gives the agent's own back. Read the answer with `held`."""
+    """Hold places, by key: if that many agents may; 0 gives it back. Read the answer with `held`."""
     return Call(script("hold_1"), list(places), (agent, round(lease * 1000), *places.values()))
 
 

@@ -293,7 +293,7 @@ def warmers(server: str, run_id: str) -> str:
 
 
 def answering(server: str) -> str:
-    """Sorted set: agents on which a server is warm, or will be when it is needed, by when that lapses (ms)."""
+    """Sorted set: agents to which a server's operations are left, by when that lapses (ms)."""
     return f"omx:{tag('agents')}:answering:{server}"
 
 
