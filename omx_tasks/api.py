@@ -24,6 +24,7 @@ from omx_tasks.agents import templates
 from omx_tasks.agents.matcher import Matcher, check_words
 from omx_tasks.agents.registry import agents, broken_servers, catalogue
 from omx_tasks.errors import ConfigurationError, OmxError
+from omx_tasks.events import refusals
 from omx_tasks.events.bus import Draft
 from omx_tasks.events.now import publish_now
 from omx_tasks.graph import model
@@ -154,13 +155,14 @@ def submit_graph(
     wait_for_agents: bool = False,
 ) -> Run:
     """Check a graph against the agents of a cluster, and submit it."""
-    bound = bind_inputs(graph, inputs, source)
-    check_against_agents(store, graph, source=source, wait_for_agents=wait_for_agents)
-    plan = compile_checked(graph, durations.read(store, graph))
     given = settings.current()
-    run_id = submit(
-        store, plan, bound, keep=given.keep_runs, timeout=timeout, partitions=given.partitions
-    )
+    with refusals.told(store, graph.name, source):
+        bound = bind_inputs(graph, inputs, source)
+        check_against_agents(store, graph, source=source, wait_for_agents=wait_for_agents)
+        plan = compile_checked(graph, durations.read(store, graph))
+        run_id = submit(
+            store, plan, bound, keep=given.keep_runs, timeout=timeout, partitions=given.partitions
+        )
     said = {"run": run_id, "name": graph.name, "operations": len(plan.steps)}
     _tell(store, Draft("run.submitted", said, key=run_id))
     return Run(run_id, store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from omx_tasks.cli.report import (
 from omx_tasks.cli.target import known_url, known_words, server_file, store_for_run, warn_of_broken
 from omx_tasks.deploy.interrupts import held_back
 from omx_tasks.errors import ConfigurationError, UnavailableError
+from omx_tasks.events import refusals
 from omx_tasks.graph.checks import check as check_graph
 from omx_tasks.graph.model import Graph, bind_inputs
 from omx_tasks.graph.plan import Plan, compile_checked
@@ -82,10 +84,12 @@ def run(
     """
     if detach and report:
         raise click.UsageError("with --detach, ask later: `omx result RUN --report FILE.html`")
-    model = Graph.load(graph)
     given = pairs(inputs)
-    plan = _checked(model, given, graph, mcp_config)
     stays = known_url() is not None
+    with refusals.told(None, "", graph) if stays else nullcontext():
+        model = Graph.load(graph)
+    with refusals.told(None, model.name, graph) if stays else nullcontext():
+        plan = _checked(model, given, graph, mcp_config)
     if detach and not stays:
         raise ConfigurationError("--detach needs a system that stays up: `omx up --detach` first")
     submit = partial(_submitted, plan, given, source=graph, timeout=timeout, wait=wait)

@@ -15,11 +15,16 @@ from omx_tasks.store.client import Store, StoreError
 from omx_tasks.store.link import ReplyError
 
 
-def publish_now(store: Store, given: Settings, drafts: Iterable[Draft]) -> list[str]:
-    """Publish events and return their ids when all are stored; raises `OmxError` where that was not so."""
+def publish_now(
+    store: Store, given: Settings, drafts: Iterable[Draft], *, timeout: float | None = None
+) -> list[str]:
+    """Publish events and return their ids when all are stored; raises `OmxError` where that was not so.
+
+    ``timeout``: seconds for which each request is tried, else the store's.
+    """
     producer = secrets.token_hex(8)
     events = [types.make(f"{producer}-{number}", *draft) for number, draft in enumerate(drafts)]
-    partitions = log.open_log(store, given.events_partitions)
+    partitions = log.open_log(store, given.events_partitions, timeout=timeout)
     batches: dict[int, list[Entry]] = defaultdict(list)
     for event in events:
         batches[log.partition_of(event.key or event.id, partitions)].append(entry_of(event))
@@ -31,7 +36,7 @@ def publish_now(store: Store, given: Settings, drafts: Iterable[Draft]) -> list[
         )
         calls.append(call)
         unknown = 0
-    _stored(store.run_many(calls))
+    _stored(store.run_many(calls, timeout=timeout))
     return [event.id for event in events]
 
 

@@ -4,6 +4,7 @@
 type                          when
 ========================= === =====================================================================
 run.submitted             P2  a run was stored and started
+run.refused               P1  a graph was refused, nothing of it was queued
 run.succeeded             P2  a run is over, nothing failed
 run.failed                P0  a run is over, something failed
 run.cancelled             P0  a run was ended before its time
@@ -85,6 +86,15 @@ class RunSubmitted(Data):
     run: str
     name: str
     operations: int
+
+
+class RunRefused(Data):
+    """``name``: the graph's, '' where it could not be read; ``source``: its file; ``operations``: those to mend."""
+
+    name: str
+    source: str
+    reason: str
+    operations: list[str] = []
 
 
 class RunOver(Data):
@@ -242,6 +252,7 @@ def _kinds(data: type[Data], priority: Priority, *names: str) -> dict[str, Kind]
 
 TABLE: Mapping[str, Kind] = {
     "run.submitted": Kind(RunSubmitted, Priority.P2),
+    "run.refused": Kind(RunRefused, Priority.P1),
     "run.succeeded": Kind(RunOver, Priority.P2),
     **_kinds(RunOver, Priority.P0, "run.failed", "run.cancelled"),
     "operation.started": Kind(OperationStarted, Priority.P2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
 import pytest
@@ -10,10 +11,10 @@ from fleet import Fleet
 from omx_tasks.agents.telling import Telling
 from omx_tasks.agents.templates import EVERYTHING
 from omx_tasks.api import submit_graph
-from omx_tasks.errors import UnavailableError
+from omx_tasks.errors import ConfigurationError, GraphError, UnavailableError
 from omx_tasks.events.types import Event
 from omx_tasks.events.watch import Watch
-from omx_tasks.graph.model import Graph
+from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.store.client import Store
 
 Until = Callable[..., None]
@@ -22,6 +23,12 @@ Until = Callable[..., None]
 def told(store: Store, key: str) -> list[Event]:
     """Return the events of a run, or an agent, in the order in which they were published."""
     return [event for event in Watch(store).before(100_000) if event.key == key]
+
+
+def refused(store: Store, name: str) -> list[Event]:
+    """Return the refusals of the graphs of a name."""
+    found = [event for event in Watch(store).before(100_000) if event.type == "run.refused"]
+    return [event for event in found if event.data["name"] == name]
 
 
 def types(store: Store, key: str) -> list[str]:
@@ -45,6 +52,47 @@ def test_a_run_is_told_from_its_submission_to_its_end(
     assert (said["graph"], said["kind"], said["target"]) == ("told", "tool", "read")
     assert (said["priority"], said["capabilities"]) == (2, f"server:{shared.ledger}")
     assert said["template"] == EVERYTHING
+
+
+def test_a_refused_graph_is_told_without_what_it_was_given(
+    shared: Fleet, store: Store, until: Until
+) -> None:
+    name = f"w{uuid.uuid4().hex[:8]}"
+    calls = (shared.call("a", "no_tool", arguments={"text": "hidden"}), shared.call("b"))
+    with pytest.raises(GraphError, match="no_tool"):
+        submit_graph(store, Graph(name=name, operations=calls), {}, source="wrong.yaml")
+    with pytest.raises(GraphError, match="hidden"):
+        submit_graph(store, Graph(name=name, operations=calls), {"hidden": "1"})
+    until(lambda: len(refused(store, name)) == 2)
+    said = {(one.data["source"], *one.data["operations"]): one for one in refused(store, name)}
+    assert said.keys() == {("wrong.yaml", "a"), ("",)}
+    assert "hidden" not in str(refused(store, name))
+    assert {one.priority for one in refused(store, name)} == {1}
+
+
+def test_a_graph_that_no_agent_takes_is_told_with_the_reason(
+    shared: Fleet, fleet: Fleet, until: Until
+) -> None:
+    fleet.start()
+    name = f"w{uuid.uuid4().hex[:8]}"
+    both = shared.call("both", requires=[f"server:{fleet.ledger}"])
+    with pytest.raises(ConfigurationError) as raised:
+        submit_graph(fleet.store, Graph(name=name, operations=[both]), {})
+    until(lambda: refused(fleet.store, name))
+    (event,) = refused(fleet.store, name)
+    assert event.data["operations"] == ["both"]
+    assert str(raised.value).startswith(event.data["reason"])
+
+
+def test_a_refusal_that_cannot_be_told_is_raised_all_the_same(
+    caplog: pytest.LogCaptureFixture, until: Until
+) -> None:
+    store = Store("rediscluster://127.0.0.1:1")
+    call = Operation(id="a", server="s", tool="t")
+    with pytest.raises(GraphError, match="no input"):
+        submit_graph(store, Graph(name="away", operations=[call]), {"x": "1"})
+    until(lambda: "the event run.refused was not published" in caplog.text)
+    store.close()
 
 
 def test_an_operation_tells_how_long_it_waited_for_a_slot(fleet: Fleet, until: Until) -> None:
