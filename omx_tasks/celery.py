@@ -16,14 +16,19 @@ from typing import Any
 import click
 from celery import Celery, states
 from celery.concurrency import prefork
-from celery.signals import worker_process_init, worker_process_shutdown, worker_shutdown
+from celery.signals import (
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_shutdown,
+)
 from click.core import ParameterSource
 
 from omx_tasks import settings, tasks
-from omx_tasks.agents import profile
+from omx_tasks.agents import profile, readiness
 from omx_tasks.agents.capabilities import Capabilities
 from omx_tasks.agents.host import Host
-from omx_tasks.agents.pool import TaskPool
+from omx_tasks.agents.pool import USAGE, TaskPool
 from omx_tasks.agents.process import ProcessHost
 from omx_tasks.agents.queues import CapabilityQueues, Listening
 from omx_tasks.broker.transport import register
@@ -146,6 +151,20 @@ def make_listening(consumer: Any) -> Listening:
     return Listening(make_store(), name, Capabilities(offered.servers, offered.words))
 
 
+def worker_begins(sender: Any, **_: Any) -> None:
+    """A worker begins: answer probes, where it has a port for them."""
+    given = settings.current()
+    if not given.health_port:
+        return
+    from omx_tasks.monitoring.endpoint import Endpoint
+
+    try:
+        Endpoint(given.metrics_host, given.health_port, lambda: readiness.check(sender)).start()
+    except ConfigurationError as error:
+        logger.critical("%s (OMX_HEALTH_PORT)", error)
+        raise SystemExit(USAGE) from error
+
+
 def process_started(sender: str | None = None, **_: Any) -> None:
     """A process that runs tasks begins (prefork: after its fork): warm it."""
     hosts.get(f"{os.getpid()}.{sender}" if sender else "")
@@ -194,6 +213,7 @@ TaskPool.make_host = make_host
 CapabilityQueues.make_listening = make_listening
 tasks.OperationTask.hosts = hosts
 Backend.part_returned = staticmethod(part_returned)
+worker_init.connect(worker_begins)
 worker_process_init.connect(process_started)
 worker_process_shutdown.connect(process_ended)
 worker_shutdown.connect(process_ended)

@@ -21,7 +21,10 @@ from omx_tasks.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class System:
-    """A system that is up. ``started`` is the supervisor's start (Unix seconds), so that a reused pid is no match."""
+    """A system that is up. ``started`` is the supervisor's start (Unix seconds), so that a reused pid is no match.
+
+    ``metrics`` is where they are, nothing where it has none.
+    """
 
     pid: int
     started: float
@@ -31,6 +34,7 @@ class System:
     agents: int
     slots: int
     ready: bool
+    metrics: str = ""
 
     def alive(self) -> bool:
         """Whether its supervisor still runs."""

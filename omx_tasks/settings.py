@@ -219,12 +219,21 @@ class Settings(BaseSettings):
         None, description="Where the shipped webhook handler sends events"
     )
     webhook_secret: SecretStr | None = Field(None, description="The key with which it signs them")
-    metrics_host: str = Field("127.0.0.1", description="The address at which the exporter listens")
+    metrics_host: str = Field(
+        "127.0.0.1",
+        description="The address of /metrics, and of every process's /healthz and /readyz",
+    )
     metrics_port: int = Field(
         3000,
         ge=0,
         le=65535,
         description="The exporter's port: /metrics, /healthz, /readyz; 0: a free one",
+    )
+    health_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Where an agent, or a coordinator, answers /healthz and /readyz; 0: nowhere",
     )
     log_dir: Path | None = Field(
         None, description="Folder for what MCP servers write to standard error"

@@ -23,6 +23,7 @@ from omx_tasks.coordination.runs import EndingsDuty, ReconcileDuty, forget_runs
 from omx_tasks.coordination.scaling import ScalingDuty
 from omx_tasks.errors import OmxError
 from omx_tasks.events.handlers import Handler, discover
+from omx_tasks.monitoring.endpoint import Endpoint
 from omx_tasks.monitoring.expected import expect
 from omx_tasks.monitoring.flows import Expected
 from omx_tasks.monitoring.tracker import Tracker
@@ -69,9 +70,24 @@ def main(loglevel: str) -> None:
     coordinator = Coordinator(
         make_store, duties(given), served, partitions=given.events_partitions
     ).start()
+    endpoint = _endpoint(given, coordinator)
     logger.info("looking after the runs of %s", url.rpartition("@")[2])
     stopping.wait()
     coordinator.stop()
+    if endpoint is not None:
+        endpoint.stop()
+
+
+def _endpoint(given: Settings, coordinator: Coordinator) -> Endpoint | None:
+    """Answer probes, where there is a port for them."""
+    if not given.health_port:
+        return None
+    try:
+        return Endpoint(given.metrics_host, given.health_port, coordinator.check).start()
+    except OmxError as error:
+        coordinator.stop()
+        click.echo(f"coordinator: {error} (OMX_HEALTH_PORT)", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

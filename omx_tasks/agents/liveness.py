@@ -27,13 +27,18 @@ class Liveness:
             self._alone += self._transport.store.confirmer.accepted
         self._transport = transport if isinstance(transport, Transport) else None
 
+    @property
+    def silence(self) -> float | None:
+        """For how many seconds the queue was not answered of which that is longest; None: it is not known."""
+        return None if self._transport is None else self._transport.poller.silence
+
     def as_json(self) -> dict[str, Any]:
         """Return the fields of `AgentRecord`."""
-        silence, repaired = None, self._repaired
+        silence, repaired = self.silence, self._repaired
         alone = self._alone + self._store.confirmer.accepted
         if self._transport is not None:
-            silence = round(self._transport.poller.silence, 1)
             repaired += self._transport.poller.repaired
             alone += self._transport.store.confirmer.accepted
         counts = {str(node): count for node, count in alone.items()}
-        return {"silence": silence, "repaired": repaired, "alone": counts}
+        rounded = None if silence is None else round(silence, 1)
+        return {"silence": rounded, "repaired": repaired, "alone": counts}

@@ -230,6 +230,7 @@ def _environ(store: Store, servers: ServerFile, template: str, slots: int | None
         "OMX_RESULT_URL": settings.current().result_url or url,
         "OMX_MCP_CONFIG": str(servers.path.resolve()),
         "OMX_TEMPLATE": template,
+        "OMX_HEALTH_PORT": "0",  # it is one agent's; these have a supervisor
         "OMX_LOG_DIR": str(settings.current().log_dir or _home().logs),
     }
     if slots is not None:

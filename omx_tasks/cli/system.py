@@ -34,7 +34,7 @@ DOWN = 60.0
 @click.option("--detach", is_flag=True, help="Return when everything is warm.")
 @json_option
 def up(agents: int, slots: int, mcp_config: str | None, detach: bool, as_json: bool) -> None:
-    """Start a system: a Redis Cluster, agents, a coordinator.
+    """Start a system: a Redis Cluster, agents, a coordinator, an exporter of metrics.
 
     Runs until Ctrl-C, or with --detach in the background until `omx down`.
     """
@@ -59,7 +59,7 @@ def _supervise(home: Home, servers: ServerFile, agents: int, slots: int, as_json
     """Be the supervisor, until the first SIGINT or SIGTERM."""
     from omx_tasks.deploy.system import LocalSystem
 
-    system = LocalSystem(home, servers, os.environ, agents, slots, say)
+    system = LocalSystem(home, servers, os.environ, agents, slots, say, exports=True)
     try:
         system.start()
         found = home.read()
@@ -78,7 +78,7 @@ def _greet(system: System, as_json: bool) -> None:
     store.close()
     if as_json:
         print_json(asdict(system))
-    say(f"ready: {system.broker_url}\nrun a graph: omx run GRAPH")
+    say(f"ready: {system.broker_url}\nmetrics: {system.metrics}\nrun a graph: omx run GRAPH")
 
 
 @click.command()

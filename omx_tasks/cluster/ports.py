@@ -57,6 +57,14 @@ def free_ports(count: int) -> list[int]:
         return ports
 
 
+def free_or_other(port: int, host: str = HOST) -> int:
+    """Return this port where a server could listen on it, else a free one; either is anybody's from now on."""
+    if port and _is_free(port, host):
+        return port
+    with socket.create_server((host, 0)) as held:
+        return int(held.getsockname()[1])
+
+
 def check_ports(ports: list[int], count: int) -> None:
     """Raise ConfigurationError unless these are ``count`` ports with room for their bus ports."""
     if len(ports) != count or len(set(ports)) != count:
@@ -88,12 +96,12 @@ def check_free(ports: Iterable[int], patience: float = 0.0) -> None:
                 time.sleep(_POLL_SECONDS)
 
 
-def _is_free(port: int) -> bool:
+def _is_free(port: int, host: str = HOST) -> bool:
     """Say whether a server could listen on the port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
         try:
-            held.bind((HOST, port))
+            held.bind((host, port))
             held.listen(1)
         except OSError:
             return False

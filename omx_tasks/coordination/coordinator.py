@@ -78,6 +78,15 @@ class Coordinator:
         self.leader.close()
         self._threads[1].join(2 * LAST)
 
+    def check(self) -> None:
+        """Raise `UnavailableError` where it could not lead, or serve, now."""
+        if self._stopping.is_set():
+            raise UnavailableError("it is stopping")
+        if self.leader.trouble is not None:
+            raise UnavailableError(self.leader.trouble)
+        if not self.leader.heard.is_set():
+            raise UnavailableError("the cluster has not answered yet")
+
     def record(self) -> str:
         """Return what is shown of this process."""
         return json.dumps(

@@ -1,4 +1,4 @@
-"""The whole system on this machine: an embedded cluster, agents, a coordinator, and one supervisor for them.
+"""The whole system on this machine: an embedded cluster, agents, a coordinator, an exporter, one supervisor.
 
 ::
 
@@ -26,6 +26,7 @@ import psutil
 from omx_tasks import settings
 from omx_tasks.agents.templates import EVERYTHING
 from omx_tasks.cluster.embedded import EmbeddedCluster
+from omx_tasks.cluster.ports import free_or_other
 from omx_tasks.deploy import reaper
 from omx_tasks.deploy.forkserver import ForkServer
 from omx_tasks.deploy.interrupts import held_back, ignored
@@ -46,7 +47,11 @@ LOOK = 0.2
 
 @dataclass
 class LocalSystem:
-    """A system in one home. ``say`` is told each step in words; ``grace``: seconds for what is under way at the end."""
+    """A system in one home. ``say`` is told each step in words; ``grace``: seconds for what is under way at the end.
+
+    Where it ``exports``, its ``metrics`` are at that address: on the port of the settings, or where that is taken on
+    a free one.
+    """
 
     home: Home
     servers: ServerFile
@@ -55,8 +60,11 @@ class LocalSystem:
     slots: int = 32
     say: Callable[[str], None] = lambda _text: None
     grace: float = GRACE
+    exports: bool = False
     url: str = ""
-    _coordinator: Process | None = None
+    metrics: str = ""
+    _programs: list[Process] = field(default_factory=list)
+    _metrics_port: int = 0
     _nursery: Nursery | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _keeper: threading.Thread | None = None
@@ -94,7 +102,9 @@ class LocalSystem:
             self._nursery.start(self.agents)
         self._nursery.await_warm(self._stopping)
         with held_back():
-            self._coordinator = self._start_coordinator()
+            self._start_program("coordinator")
+            if self.exports:
+                self._start_exporter()
             self._record(ready=True)
             self._keeper = threading.Thread(target=self._keep, name="supervisor", daemon=True)
             self._keeper.start()
@@ -131,16 +141,25 @@ class LocalSystem:
                 agents=self.agents,
                 slots=self.slots,
                 ready=ready,
+                metrics=self.metrics,
             )
         )
 
     # --- processes ----------------------------------------------------------------------------------
 
-    def _start_coordinator(self) -> Process:
-        command = [sys.executable, "-m", "workers.coordinator"]
-        process = Process("coordinator", command, self.home.logs / "coordinator.log")
+    def _start_program(self, name: str) -> None:
+        command = [sys.executable, "-m", f"workers.{name}"]
+        process = Process(name, command, self.home.logs / f"{name}.log")
         process.start(self._environ())
-        return process
+        self._programs.append(process)
+
+    def _start_exporter(self) -> None:
+        given = settings.current()
+        self._metrics_port = free_or_other(given.metrics_port, given.metrics_host)
+        self.metrics = f"http://{given.metrics_host}:{self._metrics_port}/metrics"
+        if given.metrics_port not in (0, self._metrics_port):
+            self.say(f"port {given.metrics_port} is taken: metrics are at {self.metrics}")
+        self._start_program("exporter")
 
     def _environ(self) -> dict[str, str]:
         ours = {
@@ -150,6 +169,8 @@ class LocalSystem:
             "OMX_SLOTS": str(self.slots),
             "OMX_TEMPLATE": EVERYTHING,
             "OMX_LOG_DIR": str(self.home.logs),
+            "OMX_METRICS_PORT": str(self._metrics_port),
+            "OMX_HEALTH_PORT": "0",  # it is one process's; these have a supervisor
         }
         return {**self.environ, **ours}
 
@@ -158,11 +179,11 @@ class LocalSystem:
         assert self._nursery is not None
         while not self._stopping.wait(LOOK):
             self._nursery.look()
-            self._look_at_coordinator()
+            for process in self._programs:
+                self._look_at(process)
 
-    def _look_at_coordinator(self) -> None:
-        process = self._coordinator
-        if process is None or process.alive:
+    def _look_at(self, process: Process) -> None:
+        if process.alive:
             return
         if process.next_start is None:
             pause = process.plan_next_start()
@@ -178,8 +199,7 @@ class LocalSystem:
             self._stopping.set()
             if self._keeper is not None:
                 self._keeper.join(10.0)
-            if self._coordinator is not None:
-                end_all([self._coordinator], self.grace)
+            end_all(self._programs, self.grace)
             if self._nursery is not None:
                 self._nursery.stop(self.grace)
             if self.url:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 import uuid
 
 import pytest
@@ -49,6 +50,18 @@ def test_what_a_run_did_is_counted_by_the_coordinator(system, until):
     assert "100.0%" in line
     tools = {one["name"] for one in system.omx("stats", "--by", "tool", "--json").json["series"]}
     assert {"notes read_note", "time get_current_time"} <= tools
+
+
+def test_a_system_says_where_its_metrics_are(system):
+    url = json.loads((system.home / "system.json").read_text())["metrics"]
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        lines = answer.read().decode().splitlines()
+    assert "omx_leader 1.0" in lines
+    assert 'omx_agents{template="everything"} 2.0' in lines
+    assert 'omx_target{figure="failed_share"} 0.005' in lines
+    assert not [
+        line for line in lines if line.startswith("omx_scrape_errors_total") and line[-3:] != "0.0"
+    ]
 
 
 def test_where_nothing_was_counted_it_says_what_does(place, cluster_url):
