@@ -13,18 +13,24 @@ from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from omx_tasks import sizes
 from omx_tasks.durability import Durability, Promise, WithoutReplica
 from omx_tasks.errors import ConfigurationError, did_you_mean
 
 PREFIX, FILE = "OMX_", "_FILE"
-#: Variables with the prefix that are no settings: the values of a server file's ``${input:ID}``, and the mark
+#: Variables with the prefix that are no settings: the values of a server file's ``${input:ID}``, and the marks
 #: by which a server process names its agent.
-INPUTS, MARK = "OMX_INPUT_", "OMX_AGENT"
+INPUTS, MARKS = "OMX_INPUT_", ("OMX_AGENT", "OMX_AGENT_PROCESS")
+
+
+#: Bytes, written as ``512MiB``.
+Size = Annotated[int, BeforeValidator(sizes.parse)]
 
 
 class Away(StrEnum):
@@ -81,6 +87,14 @@ class Settings(BaseSettings):
         ge=1,
         le=10_000,
         description="Operations that one agent runs at once; given, it goes before a template's own",
+    )
+    agent_memory: Size | None = Field(
+        None,
+        description="What one agent and its servers may use together (512MiB), before it is replaced; default: "
+        "what its template says",
+    )
+    agent_operations: int = Field(
+        0, ge=0, description="Operations after which an agent is replaced by a new one; 0: never"
     )
     batch: int = Field(
         0,
@@ -321,7 +335,7 @@ def _with_password(url: str, password: str) -> str:
 
 
 def _is_foreign(name: str) -> bool:
-    return name == MARK or name.startswith(INPUTS)
+    return name in MARKS or name.startswith(INPUTS)
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:

@@ -39,7 +39,7 @@ def test_a_misspelt_variable_is_answered_with_the_one_that_was_meant():
 
 def test_a_variable_that_is_near_to_none_is_answered_with_all():
     with pytest.raises(
-        ConfigurationError, match=r"OMX_QQ is no setting\. There are: OMX_AGING, OMX_BACKLOG, "
+        ConfigurationError, match=r"OMX_QQ is no setting\. There are: OMX_AGENT_MEMORY, OMX_AGENT"
     ):
         settings.load({"OMX_QQ": "x"})
 
@@ -67,7 +67,7 @@ def test_a_password_of_its_own_becomes_part_of_the_address(tmp_path):
     assert "other@" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["OMX_INPUT_token", "OMX_AGENT", "HOME"])
+@pytest.mark.parametrize("name", ["OMX_INPUT_token", "OMX_AGENT", "OMX_AGENT_PROCESS", "HOME"])
 def test_variables_that_are_no_settings_are_left_alone(name):
     assert settings.load({name: "x"}) == settings.load({})
 

@@ -19,6 +19,7 @@ from omx_tasks.agents import policy
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.cancellations import Cancellations
 from omx_tasks.agents.capabilities import Capabilities
+from omx_tasks.agents.chores import Chore, Chores
 from omx_tasks.agents.footprint import Footprint
 from omx_tasks.agents.foresight import Foresight
 from omx_tasks.agents.heartbeat import Heartbeat
@@ -28,10 +29,12 @@ from omx_tasks.agents.profile import of_settings, roles_of
 from omx_tasks.agents.runner import Advance, Runner
 from omx_tasks.agents.stopwatch import Stopwatch
 from omx_tasks.agents.telling import Publisher, Telling
+from omx_tasks.agents.tenure import EVERY, Tenure, limit_of
 from omx_tasks.agents.turns import Turns
 from omx_tasks.agents.warmer import Warmer
 from omx_tasks.agents.wire import Wire
 from omx_tasks.errors import OperationError
+from omx_tasks.mcp import reaper
 from omx_tasks.mcp.circuit import Circuit
 from omx_tasks.mcp.config import ServerConfig, ServerFile
 from omx_tasks.mcp.loop import LoopThread
@@ -47,6 +50,8 @@ logger = logging.getLogger(__name__)
 CLOSE = 10.0
 #: How much larger than an output may be the message that brings it: what it would be made of is in it once or twice.
 LARGER = 2
+#: Seconds between two looks at what dead agents left on this machine.
+REAP = 30.0
 
 
 class Host:
@@ -134,6 +139,13 @@ class Host:
             self._courier, name, self.capabilities, self._record, self._catalogue
         )
         self.liveness = Liveness(store)
+        self.tenure = Tenure(
+            limit_of(settings),
+            settings.agent_operations,
+            lambda: self.runner.done,
+            self._tell.retires,
+        )
+        self._chores = Chores(Chore(EVERY, self.tenure.look), Chore(REAP, _reap))
 
     def __repr__(self) -> str:
         return f"<Host {self.name} servers={sorted(self._servers.servers)}>"
@@ -155,6 +167,7 @@ class Host:
         self.heartbeat.start()
         self._stopwatch.start()
         self._cancellations.start()
+        self._chores.start()
         self._tell.agent("started")
 
     def resize(self, slots: int) -> None:
@@ -165,6 +178,7 @@ class Host:
     def stop(self, timeout: float) -> None:
         """Let what runs end (for ``timeout`` seconds), carry the last answers, close the sessions."""
         self.runner.drain(timeout)
+        self._chores.stop()
         self._tell.close()
         self.heartbeat.stop()
         self._stopwatch.stop()
@@ -228,8 +242,14 @@ class Host:
             "config": self._servers.digest,
             "tells": self._tells,
             **self.liveness.as_json(),
+            **self.tenure.as_json(),
         }
         return json.dumps(record)
+
+
+def _reap() -> None:
+    if (count := reaper.reap_orphans()) > 0:
+        logger.warning("ended %d processes of servers whose agent is gone", count)
 
 
 def _unwell(circuits: Mapping[str, Circuit]) -> dict[str, dict[str, Any]]:

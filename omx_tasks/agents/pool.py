@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -101,6 +102,7 @@ class TaskPool(BasePool):
         except UsageError as error:
             logger.critical("%s", error)
             raise SystemExit(USAGE) from error
+        host.tenure.end = _end_in_good_order
         host.start()
         collector.settle()
         TaskPool.host = host
@@ -226,6 +228,11 @@ class TaskPool(BasePool):
             "operations": self.host.runner.busy if self.host else 0,
         }
         return info
+
+
+def _end_in_good_order() -> None:
+    """Begin a warm shutdown of this worker."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _run_task(

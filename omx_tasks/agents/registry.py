@@ -35,6 +35,8 @@ class AgentRecord:
     ``tells`` says of which operations it publishes events; ``errors`` counts those that failed, or may have, of the
     ones that are ``done``. ``pss`` is the memory of its process, in bytes, without its servers.
 
+    ``memory`` is what it uses with its servers, in bytes; ``retiring`` says why it ends, if it does (see `tenure`).
+
     Of its ``template`` it offers the ``capabilities`` (``*``: all of the catalogue) at its ``priorities``, and goes
     without the ``unfilled`` roles. ``roles`` are those that each server of its file fills, also of servers that its
     template does not hold.
@@ -61,6 +63,8 @@ class AgentRecord:
     unfilled: list[str] = field(default_factory=list)
     roles: dict[str, list[str]] = field(default_factory=dict)
     tells: str = "ended"
+    memory: int = 0
+    retiring: str = ""
     warmth: dict[str, Any] = field(default_factory=dict)
     errors: int = 0
     pss: int = 0

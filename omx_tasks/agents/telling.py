@@ -135,6 +135,11 @@ class Telling:
         data = {"server": server, "agent": self._agent, "memory": memory, "limit": limit}
         self._say([("server.recycled", data, None, self._agent)])
 
+    def retires(self, reason: str, memory: int, done: int) -> None:
+        """The agent ends for the memory that it uses, or after so many operations; another one takes its place."""
+        data = {"agent": self._agent, "reason": reason, "memory": memory, "done": done}
+        self._say([("agent.recycled", data, None, self._agent)])
+
     def _say(self, happened: Sequence[Happened]) -> None:
         if self._publisher is None or not happened:
             return

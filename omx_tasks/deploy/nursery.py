@@ -37,11 +37,11 @@ from omx_tasks.agents.nurseries import NurseryRecord, beat, leave
 from omx_tasks.agents.profile import Profile
 from omx_tasks.agents.registry import agents as registered
 from omx_tasks.agents.telling import Publisher
-from omx_tasks.deploy import footprint, reaper
+from omx_tasks.deploy import footprint
 from omx_tasks.deploy.forkserver import ForkServer
 from omx_tasks.deploy.process import Process, end_all
 from omx_tasks.errors import ClusterError, OmxError, UnavailableError
-from omx_tasks.mcp import config
+from omx_tasks.mcp import config, reaper
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 

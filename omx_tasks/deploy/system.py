@@ -27,7 +27,6 @@ from omx_tasks import settings
 from omx_tasks.agents.templates import EVERYTHING
 from omx_tasks.cluster.embedded import EmbeddedCluster
 from omx_tasks.cluster.ports import free_or_other
-from omx_tasks.deploy import reaper
 from omx_tasks.deploy.forkserver import ForkServer
 from omx_tasks.deploy.interrupts import held_back, ignored
 from omx_tasks.deploy.nursery import ANSWER, Nursery, is_dead
@@ -35,6 +34,7 @@ from omx_tasks.deploy.process import Process, end_all
 from omx_tasks.errors import UnavailableError
 from omx_tasks.events.bus import Bus
 from omx_tasks.home import Home, System
+from omx_tasks.mcp import reaper
 from omx_tasks.mcp.config import ServerFile
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store

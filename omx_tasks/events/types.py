@@ -204,6 +204,20 @@ class AgentScaled(Data):
     reason: str
 
 
+class AgentRecycled(AgentTold):
+    """An agent that ended itself in good order; ``memory``: the bytes that it used, ``done``: its operations."""
+
+    reason: str
+    memory: int
+    done: int
+
+
+class AgentQuarantined(AgentTold):
+    """An agent that is drained and replaced because it fails where others do not."""
+
+    reason: str
+
+
 class QueueTold(Data):
     """``messages``: of how many this is told."""
 
@@ -269,6 +283,8 @@ TABLE: Mapping[str, Kind] = {
     "agent.lost": Kind(AgentLost, Priority.P0),
     **_kinds(AgentDied, Priority.P0, "agent.died", "agent.crashing"),
     "agent.scaled": Kind(AgentScaled, Priority.P1),
+    "agent.recycled": Kind(AgentRecycled, Priority.P1),
+    "agent.quarantined": Kind(AgentQuarantined, Priority.P0),
     "agent.statistics": Kind(AgentStatistics, Priority.P3),
     "server.started": Kind(ServerTold, Priority.P1),
     "server.failed": Kind(ServerTold, Priority.P0),

@@ -1,4 +1,4 @@
-"""What the processes of servers use: each with all that it has started, such as the server behind its launcher."""
+"""What processes use: each with all that it has started, such as the server behind its launcher."""
 
 from __future__ import annotations
 
@@ -17,6 +17,23 @@ def of_trees(roots: Collection[int]) -> dict[int, int]:
         if process.pid in roots:
             found[process.pid] = process
     return {pid: _of(process, children) for pid, process in found.items()}
+
+
+def of_this_tree() -> int:
+    """Return what this process uses and all that it has started; what several processes share counts in parts (PSS).
+
+    Where the system does not tell the parts, what is shared does not count.
+    """
+    me = psutil.Process()
+    return sum(map(_part, (me, *me.children(recursive=True))))
+
+
+def _part(process: psutil.Process) -> int:
+    try:
+        told = process.memory_full_info()
+    except psutil.Error:
+        return 0
+    return int(getattr(told, "pss", told.uss))
 
 
 def _of(process: psutil.Process, children: dict[int, list[psutil.Process]]) -> int:

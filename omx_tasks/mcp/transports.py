@@ -15,7 +15,7 @@ from mcp.client.sse import sse_client
 from mcp.client.stdio import get_default_environment
 from mcp.client.streamable_http import streamable_http_client
 
-from omx_tasks.mcp import launchers
+from omx_tasks.mcp import launchers, reaper
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.flights import Flights
 from omx_tasks.mcp.process import ProcessInput, ProcessOutput, ServerProcess
@@ -32,10 +32,10 @@ async def stdio(
 ) -> AsyncIterator[tuple[WatchedReads, ProcessInput]]:
     """Start the server's program and stop it at the end.
 
-    It gets the SDK's few safe environment variables, its own ``env``, and ``OMX_AGENT``, by which
-    a reaper finds servers whose agent was killed.
+    It gets the SDK's few safe environment variables, its own ``env``, and the marks by which a reaper finds servers
+    whose agent was killed.
     """
-    env = {**get_default_environment(), **config.env, "OMX_AGENT": agent}
+    env = {**get_default_environment(), **config.env, **reaper.marks(agent)}
     try:
         command, args = launchers.direct(config.command, config.args, env, config.cwd)
         await process.start(command, args, env, config.cwd)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 import uuid
+from contextlib import suppress
 
 import psutil
 import pytest
 
-from omx_tasks.deploy import reaper
 from omx_tasks.deploy.process import FIRST_PAUSE, LONGEST_PAUSE, Process, end_all
+from omx_tasks.mcp import reaper
 
 WAIT = "import signal; print('ready', flush=True); signal.pause()"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAIT[14:]}"
@@ -111,3 +113,40 @@ def test_what_belongs_to_another_agent_is_not_touched(server):
     _, process = server
     assert reaper.reap(lambda agent: agent == "agent-of-nobody") == 0
     assert psutil.Process(process.pid).is_running()
+
+
+STARTER = """
+import os, subprocess, sys
+from omx_tasks.mcp.reaper import marks
+environ = {**os.environ, **marks("nobody@nowhere")}
+child = subprocess.Popen([sys.executable, "-S", "-c", sys.argv[1]], env=environ, stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def _runs(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def test_what_an_agent_that_nobody_keeps_left_is_found_when_its_process_is_gone(monkeypatch):
+    monkeypatch.setattr(reaper, "PATIENCE", 0.3)
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTER, STUBBORN], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as agent:
+        assert agent.stdout is not None
+        left = int(agent.stdout.readline())
+        try:
+            reaper.reap_orphans()
+            assert psutil.pid_exists(left)  # its agent lives
+            agent.kill()
+            agent.wait()
+            assert left in [process.pid for process in reaper.orphans()]
+            assert reaper.reap_orphans() >= 1
+            assert not _runs(left)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(left, signal.SIGKILL)
