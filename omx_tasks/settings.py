@@ -96,6 +96,11 @@ class Settings(BaseSettings):
     agent_operations: int = Field(
         0, ge=0, description="Operations after which an agent is replaced by a new one; 0: never"
     )
+    agent_silence: float = Field(
+        15.0,
+        ge=0,
+        description="An agent whose loop stands still for so long is ended and replaced; 0: never",
+    )
     batch: int = Field(
         0,
         ge=0,
@@ -248,6 +253,9 @@ class Settings(BaseSettings):
         ge=0,
         le=65535,
         description="Where an agent, or a coordinator, answers /healthz and /readyz; 0: nowhere",
+    )
+    pulses: Path | None = Field(
+        None, description="Folder where an agent shows whoever keeps it that its loop goes on"
     )
     log_dir: Path | None = Field(
         None, description="Folder for what MCP servers write to standard error"

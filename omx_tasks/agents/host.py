@@ -26,6 +26,7 @@ from omx_tasks.agents.heartbeat import Heartbeat
 from omx_tasks.agents.liveness import Liveness
 from omx_tasks.agents.outages import Outages
 from omx_tasks.agents.profile import of_settings, roles_of
+from omx_tasks.agents.pulse import Pulse, file_of
 from omx_tasks.agents.runner import Advance, Runner
 from omx_tasks.agents.stopwatch import Stopwatch
 from omx_tasks.agents.telling import Publisher, Telling
@@ -145,6 +146,7 @@ class Host:
             lambda: self.runner.done,
             self._tell.retires,
         )
+        self._pulse = Pulse(settings.pulses and file_of(settings.pulses, name))
         self._chores = Chores(Chore(EVERY, self.tenure.look), Chore(REAP, _reap))
 
     def __repr__(self) -> str:
@@ -161,6 +163,7 @@ class Host:
             )
         self.loop.start()
         self._courier.start()
+        self.loop.run(self._pulse.start())
         self.loop.run(self._wire.open())
         self.loop.run(self._cancellations.listen())
         self.loop.run(self._warmer.start(self._wire))
@@ -193,6 +196,7 @@ class Host:
             self._store.close()
 
     async def _close(self) -> None:
+        await self._pulse.stop()
         await self._warmer.close()
         await self.outages.close()
         await self._pool.close()

@@ -25,8 +25,10 @@ _GONE = ""
 class NurseryRecord:
     """One nursery's last beat. ``heard`` is Unix seconds, by the cluster's clock.
 
-    ``agents`` holds each agent by name: its ``pid``, its ``state`` (running; waiting, after it died; draining), its
-    ``deaths`` that followed each other closely, and what the last one was (``reason``).
+    ``agents`` holds each agent by name: its ``pid``, its ``state`` (running; waiting, after it died; crash loop, after
+    it died again and again; draining), its ``deaths`` that followed each other closely, and what the last one was, or
+    why it is drained (``reason``). ``recycled`` and ``quarantined`` count those that were replaced while they lived,
+    ``hung`` those that were ended.
 
     Each agent offers ``capabilities`` (``*``: all of the catalogue) with ``servers`` at ``priorities``, has so many
     ``slots``, is warm after ``cold`` seconds, and has used ``memory`` bytes, its servers included (0: not known yet).
@@ -50,6 +52,9 @@ class NurseryRecord:
     cold: float = 0.0
     memory: int = 0
     free: int = 0
+    recycled: int = 0
+    quarantined: int = 0
+    hung: int = 0
     heard: float = 0.0
 
 

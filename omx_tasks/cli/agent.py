@@ -135,6 +135,7 @@ def _supervise(
         least=lowest,
         most=highest,
         idle=idle,
+        silence=given.agent_silence,
         say=say,
         publisher=Bus.configured(given, lambda: Store.configured(url, given), timeout=0.0),
     )

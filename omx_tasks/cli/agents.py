@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from omx_tasks import sizes
+from omx_tasks.agents.nurseries import nurseries
 from omx_tasks.agents.profile import ALL_WORDS
 from omx_tasks.agents.registry import AgentRecord
 from omx_tasks.agents.registry import agents as read_agents
@@ -37,6 +38,7 @@ from omx_tasks.cli.sessions import one_of, sessions
 from omx_tasks.cli.sessions import row as session_row
 from omx_tasks.cli.target import existing_store
 from omx_tasks.cli.templates import templates
+from omx_tasks.cli.unwell import unwell
 from omx_tasks.coordination.registry import coordinators
 from omx_tasks.errors import UnavailableError, UsageError
 from omx_tasks.store.client import Store
@@ -100,6 +102,8 @@ def list_agents(name: str | None, watch: bool, duties: bool, as_json: bool) -> N
             say("no agent is up")
         for line in _lines(found, width_of(console)):
             console.print(line, soft_wrap=True)
+        for line in unwell(nurseries(store), found):
+            console.print(line, soft_wrap=True)
         print_coordinators(coordinators(store), duties=duties)
 
 
@@ -129,6 +133,7 @@ def _watch(store: Store) -> None:
 def _picture(store: Store, console: Console) -> list[Text]:
     found, coordinating = read_agents(store), coordinators(store)
     lines = _lines(found, console.width) if found else [Text("no agent is up", style="dim")]
+    lines += unwell(nurseries(store), found)
     if coordinating:
         last = {len(COORDINATORS) - 1: 1}
         lines += table_lines(COORDINATORS, coordinator_rows(coordinating), console.width, last)

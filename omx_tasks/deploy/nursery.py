@@ -4,13 +4,18 @@
 
                ┌───────────── died: the pause doubles ─────────────┐
                ▼                                                   │
-    wanted ─► fork ─► running ──┬── died ─► waiting, its servers are reaped
+    wanted ─► fork ─► running ──┬── died ──► waiting, its servers are reaped
+                                ├── hung (see `watch`) ──► SIGKILL: died
+                                ├── retires (see `tenure`) ────────────┐   another one is
+                                ├── unfit (see `quarantine`): SIGTERM ─┤   started at once
+                                │                                      ▼
                                 └── one too many, and the least busy ─► draining (SIGTERM) ─► gone
 
 How many are wanted is read from the store once a second (`agents.nurseries`), within ``least`` and ``most``; what is up
 is told there, with what an agent offers, what it uses and how long it takes to be warm: by that it is scaled. A death
 is told as the event ``agent.died``; the third one soon after a start, as ``agent.crashing`` too: the agent is started
-again all the same, after at most half a minute.
+again all the same, after at most half a minute; within seconds where no other one is up, so that what ends one agent
+after the other does not hold up all that waits.
 """
 
 from __future__ import annotations
@@ -24,7 +29,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +46,8 @@ from omx_tasks.agents.telling import Publisher
 from omx_tasks.deploy import footprint
 from omx_tasks.deploy.forkserver import ForkServer
 from omx_tasks.deploy.process import Process, end_all
+from omx_tasks.deploy.quarantine import PAUSE, unfit
+from omx_tasks.deploy.watch import Watch
 from omx_tasks.errors import ClusterError, OmxError, UnavailableError
 from omx_tasks.mcp import config, reaper
 from omx_tasks.store import keys
@@ -55,6 +63,8 @@ MANY = 3
 LAST = 2.0
 #: Seconds after which an agent goes that is one too many, and between two looks at what agents use.
 IDLE, MEASURE = 60.0, 15.0
+#: Seconds after which one of them is started again where all are down.
+ALONE = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +95,8 @@ class Nursery:
     publisher: Publisher | None = None
     wanted: int = 0
     offers: Profile | None = None
+    #: Seconds after which an agent is hung whose loop stands still; 0: never.
+    silence: float = 15.0
     _agents: dict[int, Process] = field(default_factory=dict)
     _draining: list[Process] = field(default_factory=list)
     _busy: dict[str, int] | None = None
@@ -92,8 +104,15 @@ class Nursery:
     _cold: float = 0.0
     _memory: int = 0
     _measured: float = -math.inf
+    _replaced: Counter[str] = field(default_factory=Counter)
+    _retiring: dict[int, str] = field(default_factory=dict)
+    _unfit: dict[int, str] = field(default_factory=dict)
+    _quarantined: float = -math.inf
     _stopping: threading.Event = field(default_factory=threading.Event)
     _beating: threading.Thread | None = None
+
+    def __post_init__(self) -> None:
+        self._watch = Watch(self.logs, self.silence)
 
     @property
     def id(self) -> str:
@@ -135,15 +154,19 @@ class Nursery:
 
     def look(self) -> None:
         """Start again what died, start what is missing, drain what is too much, forget what has drained."""
+        self._end_hung()
+        self._replace()
         died = [one for one in self.processes if not one.alive and one.next_start is None]
         if died:
             reaper.reap({self.node(process) for process in died}.__contains__)
-        self._draining = [process for process in self._draining if process.alive]
-        for process in self._agents.values():
+        self._forget(process for process in self._draining if not process.alive)
+        for process in list(self._agents.values()):
             if process in died:
                 self._died(process)
             elif process.is_due:
                 self._start_again(process)
+        if self._agents and not any(process.alive for process in self._agents.values()):
+            min(self._agents.values(), key=lambda one: one.next_start or 0.0).start_within(ALONE)
         self._start_missing()
         self._drain_surplus()
 
@@ -158,6 +181,7 @@ class Nursery:
             self._beating.join(2 * ANSWER)
         if self.publisher is not None:
             self.publisher.flush(LAST)
+        self._forget(processes)
         self.forks.stop()
         self.store.close()
 
@@ -175,8 +199,9 @@ class Nursery:
             self._start_again(process)
 
     def _start_again(self, process: Process) -> None:
+        self._watch.expect(process.name)
         try:
-            process.start(self.environ)
+            process.start({**self.environ, "OMX_PULSES": str(self.logs)})
         except ClusterError as error:  # it counts as one more death at the next look
             self.say(str(error))
 
@@ -186,17 +211,63 @@ class Nursery:
         return (n for n in itertools.count(1) if f"{self.name}{n}" not in taken)
 
     def _died(self, process: Process) -> None:
+        if process.ended_well:
+            process.start_again_soon()
+            return
         pause = process.plan_next_start()
         self.say(f"{process.name} {process.reason}; it is started again in {pause:g} s")
-        self._tell("agent.died", process)
+        self._tell("agent.died", process, deaths=process.deaths)
         if process.deaths == MANY:
-            self._tell("agent.crashing", process)
+            self.say(f"{process.name} is in a crash loop: it died {MANY} times soon after a start")
+            self._tell("agent.crashing", process, deaths=process.deaths)
 
-    def _tell(self, what: str, process: Process) -> None:
+    def _end_hung(self) -> None:
+        alive = {one.name: one.launched.pid for one in self.processes if one.launched and one.alive}
+        hung = self._watch.look(alive)
+        for process in self.processes:
+            if process.name in hung:
+                process.doom = f"was hung for {hung[process.name]:.0f} s and was ended"
+                self._replaced["hung"] += 1
+                _signal(process, signal.SIGKILL)
+
+    def _replace(self) -> None:
+        """Drain those that retire, and one that does worse than others; others take their places."""
+        retiring, self._retiring = self._retiring, {}
+        worse, self._unfit = self._unfit, {}
+        for number, process in list(self._agents.items()):
+            pid = process.launched.pid if process.launched and process.alive else 0
+            if pid in retiring:
+                self._replaced["recycled"] += 1
+                self._drain(number, retiring[pid])
+            elif pid in worse and time.monotonic() - self._quarantined > PAUSE:
+                self._quarantined = time.monotonic()
+                self._replaced["quarantined"] += 1
+                self._drain(number, worse[pid])
+                self._tell("agent.quarantined", process)
+
+    def _drain(self, number: int, reason: str = "") -> None:
+        process = self._agents.pop(number)
+        if process.launched is None or not process.alive:
+            self._watch.forget(process.name)
+            return
+        if reason:
+            process.reason = reason
+            self.say(f"{process.name} {reason}; another one takes its place")
+        self._draining.append(process)
+        _signal(process, signal.SIGTERM)
+
+    def _forget(self, gone: Iterable[Process]) -> None:
+        """Keep nothing of those that do not come back."""
+        for process in list(gone):
+            self._watch.forget(process.name)
+            if process in self._draining:
+                self._draining.remove(process)
+
+    def _tell(self, what: str, process: Process, **more: Any) -> None:
         if self.publisher is None:
             return
         node = self.node(process)
-        data = {"agent": node, "reason": process.reason, "deaths": process.deaths}
+        data = {"agent": node, "reason": process.reason, **more}
         try:
             self.publisher.publish_many([(what, data, None, node)])
         except OmxError as error:
@@ -214,11 +285,7 @@ class Nursery:
             return process.alive, busy.get(self.node(process), 0), -number
 
         for number in sorted(self._agents, key=work)[:surplus]:
-            process = self._agents.pop(number)
-            if process.launched is not None and process.alive:
-                self._draining.append(process)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.launched.pid, signal.SIGTERM)
+            self._drain(number)
 
     # --- its own thread -----------------------------------------------------------------------------
 
@@ -230,6 +297,7 @@ class Nursery:
                 asked = beat(self.store, self.record())
                 if asked is not None:
                     self._want(self._within(asked))
+                self._hear()
                 heard = True
             except OmxError as error:
                 if heard:
@@ -255,6 +323,18 @@ class Nursery:
         if self._warm and time.monotonic() - self._measured > MEASURE:
             self._memory = footprint.used(self._warm) // len(self._warm)
             self._measured = time.monotonic()
+
+    def _hear(self) -> None:
+        """Learn from what agents say of themselves which are to be replaced."""
+        records = registered(self.store)
+        mine = {self.node(process) for process in list(self._agents.values())}
+        pids = {record.name: record.pid for record in records if record.name in mine}
+        self._unfit = {pids[name]: reason for name, reason in unfit(records, mine).items()}
+        self._retiring = {
+            record.pid: record.retiring
+            for record in records
+            if record.name in mine and record.retiring
+        }
 
     def _want(self, wanted: int) -> None:
         if wanted < len(self._agents):
@@ -288,6 +368,7 @@ class Nursery:
             cold=round(self._cold, 2),
             memory=self._memory,
             free=footprint.free(),
+            **self._replaced,
         )
 
 
@@ -302,11 +383,23 @@ def _place() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
+def _state(process: Process) -> str:
+    if process.alive:
+        return "running"
+    return "crash loop" if process.deaths >= MANY else "waiting"
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    if process.launched is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.launched.pid, number)
+
+
 def _told(process: Process, state: str = "") -> dict[str, Any]:
     launched = process.launched
     return {
         "pid": launched.pid if launched is not None and process.alive else None,
-        "state": state or ("running" if process.alive else "waiting"),
+        "state": state or _state(process),
         "deaths": process.deaths,
         "reason": process.reason,
     }

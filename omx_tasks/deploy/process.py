@@ -49,6 +49,8 @@ class Process:
     next_start: float | None = None
     #: How often it ended soon after its start, one time after the other.
     deaths: int = 0
+    #: Why it was ended by who keeps it, if it was: that is its end then.
+    doom: str = ""
     #: What its last end was, in words.
     reason: str = ""
     _log_began: int = 0
@@ -61,7 +63,7 @@ class Process:
     def start(self, environ: Mapping[str, str]) -> None:
         """Start it with this environment; it dies when this process does."""
         self._log_began = self.log.stat().st_size if self.log.exists() else 0
-        self.started, self.next_start = time.monotonic(), None
+        self.started, self.next_start, self.doom = time.monotonic(), None, ""
         self.launched = self.launcher(self.command, self.log, environ)
 
     def plan_next_start(self) -> float:
@@ -73,6 +75,21 @@ class Process:
         self.pause = min(pause * 2, LONGEST_PAUSE)
         self.next_start = time.monotonic() + pause
         return pause
+
+    def start_again_soon(self) -> None:
+        """Note that it ended in good order, which is no death, and is to be started again."""
+        self.reason = self._how_it_ended()
+        self.next_start = time.monotonic() + FIRST_PAUSE
+
+    def start_within(self, seconds: float) -> None:
+        """Start it again after so many seconds at most."""
+        if self.next_start is not None:
+            self.next_start = min(self.next_start, time.monotonic() + seconds)
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether it has ended by itself, in good order."""
+        return self.launched is not None and self.launched.status == 0
 
     @property
     def is_due(self) -> bool:
@@ -88,6 +105,8 @@ class Process:
         return ""
 
     def _how_it_ended(self) -> str:
+        if self.doom:
+            return self.doom
         status = None if self.launched is None else self.launched.status
         if status is None:
             return "ended"

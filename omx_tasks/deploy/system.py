@@ -124,6 +124,7 @@ class LocalSystem:
             most=self.agents,
             say=self.say,
             publisher=bus,
+            silence=given.agent_silence,
         )
 
     def _cluster(self) -> EmbeddedCluster:

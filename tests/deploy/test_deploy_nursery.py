@@ -105,6 +105,7 @@ def kept(tmp_path: Path, cluster_url: str) -> Iterator[Kept]:
         most=3,
         idle=2.0,
         publisher=SimpleNamespace(publish_many=told.extend, flush=lambda _: True),
+        silence=4.0,
     )
     stopping = threading.Event()
 
@@ -211,3 +212,22 @@ def test_a_fork_server_that_dies_takes_its_agents_along_and_another_takes_its_pl
 
 def _record(kept: Kept, store: Store) -> Any:
     return next(one for one in nurseries(store) if one.name == kept.nursery.id)
+
+
+@pytest.mark.timeout(120)
+def test_a_stopped_agent_is_ended_and_a_retiring_one_replaced_and_nothing_is_lost(
+    kept, store, until
+):
+    first = kept.pids
+    run = kept.submit(store, 40, 1.0)
+    until(lambda: sum(one.busy for one in agents(store)) > 0, PATIENCE)
+    stopped, retiring = first.values()
+    os.kill(stopped, signal.SIGSTOP)
+    until(lambda: kept.told, PATIENCE)
+    assert [(kind, data["deaths"]) for kind, data, *_ in kept.told] == [("agent.died", 1)]
+    assert "hung" in kept.told[0][1]["reason"]
+    os.kill(retiring, signal.SIGTERM)  # as one does that has used too much
+    until(lambda: len(kept.warm(store) - set(first.values())) == 2, PATIENCE)
+    assert run.wait(PATIENCE).succeeded
+    assert len(kept.told) == 1  # an end in good order is no death
+    assert _record(kept, store).hung == 1
