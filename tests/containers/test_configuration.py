@@ -92,6 +92,14 @@ def test_every_port_is_on_the_loopback_and_every_program_is_confined(
         assert service["stop_grace_period"] if name != "cluster" else True, name
 
 
+def test_all_that_is_mounted_is_delivered(file: Path, services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        for volume in service.get("volumes", []):
+            if volume["type"] == "bind":
+                source = COMPOSE / Path(volume["source"]).relative_to(file.parent)
+                assert source.exists(), (name, source)
+
+
 def test_no_password_is_in_an_environment_or_a_command(services: dict[str, Any]) -> None:
     for name, service in services.items():
         for variable in service.get("environment") or {}:
