@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from omx_tasks.bench.agents import QUICK as QUICK_AGENTS
+from omx_tasks.bench.agents import SECTIONS
 from omx_tasks.bench.agents import Size as AgentsSize
 from omx_tasks.bench.agents import measure as measure_agents
 from omx_tasks.bench.broker import QUICK, Comparison, Size, compare
@@ -192,14 +193,30 @@ def redis(quick: bool, as_json: bool) -> None:
 
 
 @bench.command()
+@click.argument("sections", nargs=-1, type=click.Choice([*SECTIONS]), metavar="[SECTION]…")
+@click.option(
+    "--rounds",
+    type=click.IntRange(2),
+    default=10,
+    show_default=True,
+    help="Agents of each kind, for first operations.",
+)
 @click.option("--quick", is_flag=True, help="Two agents: shows that it works, says little.")
 @click.option("--json", "as_json", is_flag=True, help="One line with one object.")
-def agents(quick: bool, as_json: bool) -> None:
-    """Measure what agents cost: how soon they are warm, and what they keep in memory.
+def agents(sections: tuple[str, ...], rounds: int, quick: bool, as_json: bool) -> None:
+    """Measure what agents cost, and what it is worth to have them warm.
 
-    Forks of one process beside as many that are started one by one, idle and after their operations.
+    \b
+    first    the first operation on a cold agent, on a warm one, and the second there;
+             for five servers, of which those of npm are installed once, into ~/.cache/omx
+    spread   200 calls at once, with one agent and with several
+    memory   forks of one process beside as many agents that are started one by one
+    sharing  one process of each server for all agents beside one for each of them
+
+    All of them, or each SECTION that is named.
     """
-    outcome = measure_agents(QUICK_AGENTS if quick else AgentsSize(), say)
+    size = QUICK_AGENTS if quick else AgentsSize(rounds=rounds)
+    outcome = measure_agents(size, say, sections or tuple(SECTIONS))
     if as_json:
         print_json(outcome.as_json())
     else:

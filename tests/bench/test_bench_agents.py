@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from omx_tasks.bench.subjects import subjects
+
 COMMAND = "from omx_tasks.cli.bench import bench; bench()"
 
 
@@ -32,9 +34,27 @@ def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path
     assert (
         rows["2 agents x 6 servers, shared: servers"] < rows["2 agents x 6 servers, own: servers"]
     )
+    assert rows["time, warm, second, p99"] < rows["time, cold, first, p50"]
+    assert rows["time, first ones, p50, less by"] > 0
+    assert rows["8 calls of 200 ms, 2 agents"] > 0.2
+    assert rows["  errors, 1 agent"] == rows["  errors, 2 agents"] == 0
     assert list(tmp_path.iterdir()) == []
     assert not [
         process
         for process in psutil.process_iter(["cmdline"])
         if any(str(tmp_path) in word for word in process.info["cmdline"] or ())
+    ]
+
+
+def test_servers_that_cannot_be_had_are_left_out_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said: list[str] = []
+    found, missing = subjects(("time", "git", "memory"), tmp_path, said.append)
+    assert [one.name for one in found] == ["time"]
+    assert missing == said
+    assert missing == [
+        "without git: git is not installed",
+        "without memory: node and npm are not installed",
     ]

@@ -1,0 +1,106 @@
+"""What it is worth to have agents warm: the first operation on a cold one, on a warm one, and the second there.
+
+::
+
+    cold    start the agent's process ─► imports ─► server starts ─► first operation ─► its result
+    warm         (all of that is over, but no operation was run)     first operation ─► its result
+                                                                    second operation ─► its result
+
+A warm agent is a fork that has all its sessions open and consumes. Each round has agents of its own, one at a time, so
+that there is no question of who runs what. Times are those of the producer: from before it submits, and with a cold
+agent from before this is started, until it has the result.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+
+from omx_tasks.agents.registry import AgentRecord
+from omx_tasks.api import submit_graph
+from omx_tasks.bench import forks
+from omx_tasks.bench.figures import Goal
+from omx_tasks.bench.forks import GRACE
+from omx_tasks.bench.place import DEADLINE, Place, Row
+from omx_tasks.bench.subjects import Subject
+from omx_tasks.deploy.forkserver import ForkServer
+from omx_tasks.deploy.process import Process, end_all
+from omx_tasks.errors import OmxError
+
+WAYS = ("cold, first", "warm, first", "warm, second")
+#: By how many percent the first operation on a warm agent is to be faster than that on a cold one.
+GOAL = Goal("≥", 99)
+
+
+def measure(place: Place, subject: Subject, rounds: int) -> Iterator[Row]:
+    """Measure one server."""
+    place.say(f"first operations on {subject.name}")
+    given = forks.environ(place, subject.name, subject.command)
+    server = ForkServer(place.folder / "forkserver.log", given)
+    times: list[tuple[float, float, float]] = []
+    try:
+        server.start()
+        for number in range(rounds):
+            cold = _cold(place, subject, given, number)
+            times.append((cold, *_warm(place, subject, server, given, number)))
+    finally:
+        server.stop()
+    yield from _rows(subject.name, times)
+
+
+def _cold(place: Place, subject: Subject, environ: Mapping[str, str], number: int) -> float:
+    agent = forks.process(place.folder, _node(f"cold{number}"))
+    began = time.perf_counter()
+    try:
+        agent.start(environ)
+        return _operation(place, subject, began)
+    finally:
+        end_all([agent], GRACE)
+
+
+def _warm(
+    place: Place, subject: Subject, server: ForkServer, environ: Mapping[str, str], number: int
+) -> tuple[float, float]:
+    node = _node(name := f"warm{number}")
+    agent = Process(name, [node], place.folder / f"{name}.log", server.launch)
+    try:
+        agent.start(environ)
+        forks.await_warm(place.store, [node], [agent], _consumes)
+        first = _operation(place, subject, time.perf_counter())
+        return first, _operation(place, subject, time.perf_counter())
+    finally:
+        end_all([agent], GRACE)
+
+
+def _node(name: str) -> str:
+    return f"{name}@bench-{os.getpid()}"
+
+
+def _consumes(agent: AgentRecord) -> bool:
+    return agent.warm and agent.silence is not None
+
+
+def _operation(place: Place, subject: Subject, began: float) -> float:
+    view = submit_graph(place.store, subject.call(), {}, wait_for_agents=True).wait(DEADLINE)
+    seconds = time.perf_counter() - began
+    if not view.succeeded:
+        raise OmxError(f"{subject.name}.{subject.tool} ended as {view.state}: {view.operations}")
+    return seconds
+
+
+def _rows(name: str, times: list[tuple[float, float, float]]) -> Iterator[Row]:
+    shares = {
+        way: _shares(column) for way, column in zip(WAYS, zip(*times, strict=True), strict=True)
+    }
+    for at, share in enumerate(("p50", "p99")):
+        cold, first, second = (1000 * shares[way][at] for way in WAYS)
+        for way, value in zip(WAYS, (cold, first, second), strict=True):
+            yield Row(f"{name}, {way}, {share}", value, "ms")
+        yield Row(f"{name}, first ones, {share}, less by", 100 * (1 - first / cold), "%", GOAL)
+
+
+def _shares(values: tuple[float, ...]) -> tuple[float, float]:
+    cuts = statistics.quantiles(values, n=100, method="inclusive")
+    return cuts[49], cuts[98]
