@@ -13,6 +13,7 @@ from typing import Any
 
 from omx_tasks.agents.registry import SILENT
 from omx_tasks.errors import UsageError
+from omx_tasks.records import known
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 from omx_tasks.store.scripts import Call, script
@@ -103,4 +104,5 @@ def _call(nursery: str, record: str) -> Call:
 
 def _record(name: bytes, text: bytes) -> NurseryRecord:
     heard, _, record = text.partition(b" ")
-    return NurseryRecord(name.decode(), **{**json.loads(record), "heard": int(heard) / 1000})
+    said = known(NurseryRecord, json.loads(record))
+    return NurseryRecord(name.decode(), **{**said, "heard": int(heard) / 1000})

@@ -11,6 +11,7 @@ from typing import Any
 from omx_tasks.agents.profile import ALL_WORDS
 from omx_tasks.agents.templates import EVERYTHING
 from omx_tasks.priorities import Priority
+from omx_tasks.records import known
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
@@ -100,7 +101,8 @@ def agents(store: Store) -> list[AgentRecord]:
 
 def _record(name: bytes, text: bytes) -> AgentRecord:
     heard, _, record = text.partition(b" ")
-    return AgentRecord(name.decode(), **json.loads(record), heard=int(heard) / 1000)
+    said = known(AgentRecord, json.loads(record))
+    return AgentRecord(name.decode(), **said, heard=int(heard) / 1000)
 
 
 def broken_servers(records: list[AgentRecord]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from omx_tasks.records import known
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
@@ -54,7 +55,7 @@ def coordinators(store: Store) -> list[CoordinatorRecord]:
         leads = name == leader and int(until) / 1000 > now
         term = (int(since) / 1000, int(token)) if leads else (None, None)
         if silence < SILENT:
-            about = json.loads(record)
+            about = known(CoordinatorRecord, json.loads(record))
             found.append(
                 CoordinatorRecord(
                     name.decode(),

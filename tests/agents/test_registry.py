@@ -32,9 +32,9 @@ def _names(store: Store) -> list[str]:
     return [agent.name for agent in agents(store)]
 
 
-def _write(store: Store, name: str, silent: float) -> None:
+def _write(store: Store, name: str, silent: float, **more: str) -> None:
     seconds = int(store.command(keys.agents(), "TIME")[0]) - silent
-    text = f"{int(seconds * 1000)} {json.dumps(RECORD)}"
+    text = f"{int(seconds * 1000)} {json.dumps({**RECORD, **more})}"
     store.command(keys.agents(), "HSET", keys.agents(), name, text)
 
 
@@ -97,6 +97,13 @@ def test_a_silent_agent_is_not_listed_and_forgotten_later(store: Store) -> None:
     assert silent.encode() in left
     assert gone.encode() not in left
     store.command(keys.agents(), "HDEL", keys.agents(), fresh, silent)
+
+
+def test_an_agent_of_a_later_version_may_say_more(store: Store) -> None:
+    name = uuid.uuid4().hex
+    _write(store, name, 0, mood="good")
+    assert name in _names(store)
+    store.command(keys.agents(), "HDEL", keys.agents(), name)
 
 
 def test_a_server_is_broken_that_no_agent_could_start(store: Store) -> None:
