@@ -266,9 +266,10 @@ class Consumer:
         most = -(-self._most // max(1, len(asked)))
         for part, new in asked:
             again = not any(hand.again for hand in part.hands)
-            # What another one has is looked at, and not counted as if it could be had.
-            wants = part.ours or (owned < share and part.taken_until <= now)
-            owned += wants and not part.ours
+            # What another one has is looked at, and not counted as if it could be had. What is ours is only kept:
+            # to take it back would be to go on with a hand that another one may have handled.
+            wants = not part.ours and owned < share and part.taken_until <= now
+            owned += wants
             calls.append(self._claim_of(part, most=most, new=new, again=again, wants=wants))
         seen: list[int] = []
         for (part, new), answer in zip(asked, self._ask(calls), strict=True):
