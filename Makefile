@@ -38,8 +38,11 @@ test: $(STAMP) lint ## Run all checks and the whole test suite
 conformance: $(STAMP) ## Run Celery's own integration tests on a stock Redis and on ours (needs redis-server; up to an hour)
 	$(BIN)/python tests/conformance/run.py
 
-faults: $(STAMP) ## Strike clusters under load with every fault and count what is lost; takes many minutes
+faults: $(STAMP) ## Strike clusters under load of messages and events with every fault and count what is lost; takes many minutes
 	$(BIN)/python tests/faults/run.py
+	$(BIN)/python tests/faults/events.py
+	$(BIN)/python tests/faults/away.py
+	$(BIN)/python tests/faults/leading.py
 	$(BIN)/python tests/faults/run.py --durability memory stalled-then-killed cut-off-with-client || true
 
 endurance: $(STAMP) ## Half an hour of mixed load with a random fault every 20 s: lost, stuck, leaked

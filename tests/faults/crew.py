@@ -38,6 +38,8 @@ class Member:
     log: Path
     ready: bytes
     starts: int = 0
+    #: Whether a supervisor starts it again.
+    restarts: bool = True
     _launched: Launched | None = None
     _log_began: int = 0
     usages: list[Usage] = field(default_factory=list)
@@ -58,6 +60,11 @@ class Member:
     @property
     def alive(self) -> bool:
         return self._launched is not None and not self._launched.ended.is_set()
+
+    @property
+    def pid(self) -> int:
+        assert self._launched is not None
+        return self._launched.pid
 
     def send(self, number: int) -> None:
         """Send a signal to the process alone."""
