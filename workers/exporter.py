@@ -21,6 +21,7 @@ from omx_tasks.monitoring.sections.events import events
 from omx_tasks.monitoring.sections.operations import Operations
 from omx_tasks.monitoring.sections.queues import queues
 from omx_tasks.monitoring.sections.runs import runs
+from omx_tasks.monitoring.sections.scaling import scaling
 from omx_tasks.monitoring.sections.targets import targets
 from omx_tasks.settings import Settings
 from omx_tasks.store.in_use import make_store
@@ -36,6 +37,7 @@ def sections(given: Settings) -> dict[str, Section]:
     return {
         "queues": queues,
         "agents": agents,
+        "scaling": scaling,
         "cluster": cluster,
         "runs": runs,
         "operations": Operations(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 import psutil
@@ -14,8 +15,11 @@ from omx_tasks.cli.target import server_file, warn_of_broken
 from omx_tasks.deploy.interrupts import wait_for_one
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.home import Home, System
-from omx_tasks.mcp.config import ServerFile, check_variables
+from omx_tasks.mcp.config import check_variables
 from omx_tasks.store.client import Store
+
+if TYPE_CHECKING:
+    from omx_tasks.deploy.system import LocalSystem
 
 #: Seconds in which `omx down` expects the supervisor to have stopped everything.
 DOWN = 60.0
@@ -23,6 +27,9 @@ DOWN = 60.0
 
 @click.command()
 @click.option("--agents", default=2, show_default=True, type=click.IntRange(1, 64), help="Agents.")
+@click.option(
+    "--most-agents", "most", type=click.IntRange(1, 64), help="Agents when much is to be done."
+)
 @click.option(
     "--slots",
     default=32,
@@ -33,11 +40,22 @@ DOWN = 60.0
 @config_option
 @click.option("--detach", is_flag=True, help="Return when everything is warm.")
 @json_option
-def up(agents: int, slots: int, mcp_config: str | None, detach: bool, as_json: bool) -> None:
+def up(
+    agents: int,
+    most: int | None,
+    slots: int,
+    mcp_config: str | None,
+    detach: bool,
+    as_json: bool,
+) -> None:
     """Start a system: a Redis Cluster, agents, a coordinator, an exporter of metrics.
 
-    Runs until Ctrl-C, or with --detach in the background until `omx down`.
+    Runs until Ctrl-C, or with --detach in the background until `omx down`. With --most-agents there are more agents
+    than --agents while operations would wait long, and again fewer a while after.
     """
+    most = agents if most is None else most
+    if most < agents:
+        raise ConfigurationError(f"--most-agents {most} is less than --agents {agents}")
     home = Home.of(os.environ)
     servers = server_file(mcp_config)
     check_variables(servers.servers.values(), os.environ)
@@ -48,18 +66,19 @@ def up(agents: int, slots: int, mcp_config: str | None, detach: bool, as_json: b
     if detach:
         from omx_tasks.deploy.detached import start
 
-        system = start(home, agents, slots, servers.path)
-        _greet(system, as_json)
+        options = ["--agents", agents, "--most-agents", most, "--slots", slots]
+        found = start(home, [*options, "--mcp-config", servers.path.resolve()], os.environ)
+        _greet(found, as_json)
         say("stop it: omx down")
     else:
-        _supervise(home, servers, agents, slots, as_json)
+        from omx_tasks.deploy.system import LocalSystem
+
+        system = LocalSystem(home, servers, os.environ, agents, slots, say, exports=True, most=most)
+        _supervise(home, system, as_json)
 
 
-def _supervise(home: Home, servers: ServerFile, agents: int, slots: int, as_json: bool) -> None:
+def _supervise(home: Home, system: LocalSystem, as_json: bool) -> None:
     """Be the supervisor, until the first SIGINT or SIGTERM."""
-    from omx_tasks.deploy.system import LocalSystem
-
-    system = LocalSystem(home, servers, os.environ, agents, slots, say, exports=True)
     try:
         system.start()
         found = home.read()

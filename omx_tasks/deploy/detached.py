@@ -21,18 +21,18 @@ POLL = 0.05
 _OURS = "omx: "
 
 
-def start(home: Home, count: int, slots: int, servers: Path) -> System:
-    """Start a system that outlives this process; return when it is ready."""
+def start(home: Home, options: Sequence[object], environ: Mapping[str, str]) -> System:
+    """Start a system that outlives this process, with these options of `omx up`; return when it is ready."""
     home.claim()
     home.release()
     log = home.logs / "up.log"
-    options = ["--agents", count, "--slots", slots, "--mcp-config", servers.resolve()]
     with log.open("wb") as stream:
         supervisor = subprocess.Popen(
             [sys.executable, "-m", "omx_tasks.cli.main", "up", *map(str, options)],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
+            env=dict(environ),
             start_new_session=True,
         )
     try:

@@ -131,7 +131,7 @@ class Nursery:
     def start(self, count: int) -> None:
         """Start so many agents; they are not warm yet. Raises `ConfigurationError` where they could never be."""
         given = settings.load(self.environ)
-        servers, _ = config.read(config.find(given.mcp_config, Path.cwd()))
+        servers = config.load(config.find(given.mcp_config, Path.cwd()))
         self.offers = profile.of_settings(given, servers)
         self.wanted = self._within(count)
         self._start_missing()

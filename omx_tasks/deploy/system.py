@@ -51,6 +51,7 @@ class LocalSystem:
 
     Where it ``exports``, its ``metrics`` are at that address: on the port of the settings, or where that is taken on
     a free one.
+    It begins with so many ``agents``, and may have the ``most`` when much is to be done (None: always the same number).
     """
 
     home: Home
@@ -61,6 +62,7 @@ class LocalSystem:
     say: Callable[[str], None] = lambda _text: None
     grace: float = GRACE
     exports: bool = False
+    most: int | None = None
     url: str = ""
     metrics: str = ""
     _programs: list[Process] = field(default_factory=list)
@@ -121,7 +123,7 @@ class LocalSystem:
             environ=self._environ(),
             store=Store(self.url, timeout=ANSWER),
             least=self.agents,
-            most=self.agents,
+            most=self.most or self.agents,
             say=self.say,
             publisher=bus,
             silence=given.agent_silence,

@@ -20,7 +20,7 @@ agent.stopped             P1  an agent has ended in good order
 agent.lost                P0  an agent was not heard for too long
 agent.died                P0  an agent's process ended, and will be started again
 agent.crashing            P0  an agent dies again and again, soon after each start
-agent.scaled              P1  more or fewer agents are wanted than before
+agent.scaled              P1  there are to be more agents of a template, or fewer
 agent.recycled            P1  an agent ends and another takes its place: its memory, or its operations, were enough
 agent.quarantined         P0  an agent fails at what others do, and is replaced
 agent.statistics          P3  how busy an agent is

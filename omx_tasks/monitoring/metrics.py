@@ -4,6 +4,7 @@
 
     scrape ─► Collector ─► queues: messages, ages, counters      (broker.audit)
                        ├─► agents: slots, sessions, circuits     (agents.registry)
+                       ├─► scaling: agents wanted, running       (coordination.decided)
                        ├─► cluster: nodes, shards, lag           (store.shards)
                        ├─► runs                                  (runs.listing)
                        ├─► operations: ends, times, by tool      (the tracker)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
+import threading
 
 import psutil
 import pytest
@@ -39,9 +41,30 @@ def make(tmp_path):
     ]
 
 
-def test_an_agent_that_ends_while_it_starts_is_told_with_its_last_words(make):
-    system = make(OMX_WARM="all,none")
-    with pytest.raises(UnavailableError, match=r"agent1 ended while it started:(.|\n)*OMX_WARM"):
+def test_an_agent_that_ends_while_it_starts_is_told_with_its_last_words(make, until):
+    system = make()
+    system.home.logs.mkdir(parents=True)
+    log = system.home.logs / "agent1.log"
+
+    def end_it() -> None:
+        until(lambda: system._nursery is not None and system._nursery.processes)
+        (process,) = system._nursery.processes
+        until(lambda: process.alive)
+        with log.open("a") as stream:
+            stream.write("no licence\n")
+        os.kill(process.launched.pid, signal.SIGKILL)
+
+    ender = threading.Thread(target=end_it)
+    ender.start()
+    with pytest.raises(UnavailableError, match=r"agent1 ended while it started:(.|\n)*no licence"):
+        system.start()
+    ender.join()
+    assert system.home.read() is None
+
+
+def test_a_setting_that_agents_would_refuse_is_told_before_any_starts(make):
+    system = make(OMX_NOTHING="1")
+    with pytest.raises(ConfigurationError, match="OMX_NOTHING is no setting"):
         system.start()
     assert system.home.read() is None
 
