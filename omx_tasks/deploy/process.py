@@ -65,6 +65,7 @@ class Process:
         self._log_began = self.log.stat().st_size if self.log.exists() else 0
         self.started, self.next_start, self.doom = time.monotonic(), None, ""
         self.launched = self.launcher(self.command, self.log, environ)
+        self.started = time.monotonic()  # a launcher may have waited for what it forks from
 
     def plan_next_start(self) -> float:
         """Note that it died; return the seconds after which it is to be started again."""
