@@ -163,6 +163,19 @@ def test_killed_agents_come_back_and_a_drain_loses_no_operation(kept, store, unt
     assert _record(kept, store).wanted == 3  # no more than its most
 
 
+@pytest.mark.timeout(120)
+def test_an_agent_that_dies_again_and_again_is_told_of_as_crashing_once(kept, until):
+    name = min(kept.pids)
+    for deaths in range(1, 5):
+        until(lambda: name in kept.pids, PATIENCE)
+        os.kill(kept.pids[name], signal.SIGKILL)
+        until(lambda deaths=deaths: _told(kept, "agent.died") == deaths, PATIENCE)
+    assert _told(kept, "agent.crashing") == 1
+    (crashing,) = [data for kind, data, *_ in kept.told if kind == "agent.crashing"]
+    assert crashing["agent"].startswith(name)
+    assert (crashing["reason"], crashing["deaths"]) == ("was ended by SIGKILL", 3)
+
+
 @pytest.mark.timeout(180)
 def test_a_load_brings_agents_and_its_end_drains_them_without_loss(kept, store, term, until):
     given = load({})
@@ -208,6 +221,10 @@ def test_a_fork_server_that_dies_takes_its_agents_along_and_another_takes_its_pl
     os.kill(kept.nursery.forks.pid, signal.SIGKILL)
     until(lambda: len(kept.warm(store) - first) == 2, PATIENCE)
     assert not first & {process.pid for process in kept.left()}
+
+
+def _told(kept: Kept, kind: str) -> int:
+    return [one for one, *_ in kept.told].count(kind)
 
 
 def _record(kept: Kept, store: Store) -> Any:
