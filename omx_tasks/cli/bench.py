@@ -28,8 +28,13 @@ from omx_tasks.bench.place import Measured, Row
 from omx_tasks.bench.redis import QUICK as QUICK_REDIS
 from omx_tasks.bench.redis import Size as RedisSize
 from omx_tasks.bench.redis import measure as measure_redis
+from omx_tasks.bench.scaling import MOST
+from omx_tasks.bench.scaling import QUICK as QUICK_WAVE
+from omx_tasks.bench.scaling import measure as measure_scaling
 from omx_tasks.bench.submit import Sample
 from omx_tasks.bench.submit import measure as measure_submit
+from omx_tasks.bench.wave import Wave
+from omx_tasks.bench.wave import picture as picture_of
 from omx_tasks.bench.ways import Compared
 from omx_tasks.bench.workflows import read_folder
 from omx_tasks.cli.output import print_json, print_table, results, say
@@ -219,6 +224,29 @@ def agents(sections: tuple[str, ...], rounds: int, quick: bool, as_json: bool) -
     outcome = measure_agents(size, say, sections or tuple(SECTIONS))
     if as_json:
         print_json(outcome.as_json())
+    else:
+        results().print(table_of_rows(outcome))
+
+
+@bench.command()
+@click.option(
+    "--picture", type=click.Path(dir_okay=False, path_type=Path), help="An SVG file to write."
+)
+@click.option("--quick", is_flag=True, help="One short wave: shows that it works, says little.")
+@click.option("--json", "as_json", is_flag=True, help="One line with one object.")
+def scaling(picture: Path | None, quick: bool, as_json: bool) -> None:
+    """Measure how agents follow a load that comes and goes.
+
+    A square wave of operations that sleep: on 1 to 6 agents as the coordinator decides, on one, and on six. What
+    operations waited, and for how many seconds agents were there.
+    """
+    wave = QUICK_WAVE if quick else Wave()
+    courses, outcome = measure_scaling(wave, 2 if quick else MOST, say)
+    if picture is not None:
+        picture.write_text(picture_of(wave, courses), "utf-8")
+        say(f"agents over time: {picture}")
+    if as_json:
+        print_json({**outcome.as_json(), "courses": [asdict(course) for course in courses]})
     else:
         results().print(table_of_rows(outcome))
 
