@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from omx_tasks.broker import queues
 from omx_tasks.broker.queues import Held, Posting
+from omx_tasks.coordination import decided
+from omx_tasks.coordination.decided import Decided
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.events.types import Event, Place
 from omx_tasks.monitoring.endpoint import Endpoint
@@ -84,6 +89,25 @@ def test_a_queue_is_counted_wherever_its_messages_stand(store: Store, queue: str
     assert found["omx_cluster_up", ()] == 1
     assert sum(value for (kind, _), value in found.items() if kind == "omx_cluster_replicas") == 3
     assert all(name.startswith("omx_") for name, _ in found)
+
+
+def _decided(store: Store, at: float) -> None:
+    one = Decided("coder", ["git"], 3, 2, 1, 6, None, "P2 has waited 8.0 s", True, at)
+    kinds = [asdict(one), asdict(replace(one, servers=["git", "time"], wait=0.5))]
+    said = json.dumps({"at": at, "kinds": kinds})
+    store.command(keys.memory(), "HSET", keys.memory(), decided.NAME, said)
+
+
+def test_agents_wanted_are_told_for_scalers_while_a_coordinator_decides(store: Store) -> None:
+    _decided(store, time.time())
+    coder = (("template", "coder"),)
+    with _exporter(store) as url:
+        found = _samples(_read(f"{url}/metrics")[1])
+        assert found["omx_agents_wanted", coder] == 6
+        assert found["omx_agents_running", coder] == 4
+        assert found["omx_agents_expected_wait_seconds", coder] == float("inf")
+        _decided(store, time.time() - 2 * decided.STALE)
+        assert ("omx_agents_wanted", coder) not in _samples(_read(f"{url}/metrics")[1])
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool on this machine")
