@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -90,15 +88,6 @@ class Place:
     def agents(self, *agents: Agent) -> AbstractContextManager[list[int]]:
         """Run agents; gives their process ids."""
         return fleet.running(self.folder, self.store, agents)
-
-    def environ(self, server: str) -> dict[str, str]:
-        """Write a server file with a sleeping server of this name; return an environment for agents that have it."""
-        path = self.folder / f"{server}.json"
-        command = {"command": sys.executable, "args": [sleeper.__file__]}
-        path.write_text(json.dumps({"mcpServers": {server: command}}), "utf-8")
-        url = self.store.address.uri(include_password=True)
-        ours = {"OMX_BROKER_URL": url, "OMX_RESULT_URL": url, "OMX_MCP_CONFIG": str(path)}
-        return {**os.environ, **ours}
 
     def worker(
         self, name: str, app: str, options: Sequence[str], side: Side, **environ: str

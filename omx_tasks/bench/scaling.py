@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from omx_tasks.agents.registry import agents as registered
 from omx_tasks.api import submit_graph
+from omx_tasks.bench import forks
 from omx_tasks.bench.place import DEADLINE, Measured, Place, Row, calls_of, independent
 from omx_tasks.bench.sides import our_side
 from omx_tasks.bench.wave import Course, Wave
@@ -82,7 +83,7 @@ def scaling(place: Place, wave: Wave, most: int) -> tuple[list[Row], list[Course
 @contextmanager
 def _agents(place: Place, server: str, least: int, most: int) -> Iterator[Nursery]:
     """Run a nursery that begins with ``least`` warm agents, and a coordinator."""
-    environ = place.environ(server) | {"OMX_SLOTS": str(SLOTS)}
+    environ = forks.environ(place, server, OMX_SLOTS=str(SLOTS))
     nursery = Nursery(
         name=server,
         forks=ForkServer(place.folder / f"{server}-forks.log", environ),
