@@ -49,6 +49,7 @@ LOOK = 0.2
 class LocalSystem:
     """A system in one home. ``say`` is told each step in words; ``grace``: seconds for what is under way at the end.
 
+    It begins with so many ``agents``, and may have the ``most`` when much is to be done (None: always the same number).
     Where it ``exports``, its ``metrics`` are at that address: on the port of the settings, or where that is taken on
     a free one.
     It begins with so many ``agents``, and may have the ``most`` when much is to be done (None: always the same number).
