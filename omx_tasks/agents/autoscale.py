@@ -134,8 +134,9 @@ def _bounded(seen: Seen, need: Need, agents: int) -> str:
 
 def needed(seen: Seen) -> Need:
     """Return how many agents what is seen calls for, whatever the bounds."""
-    found = [_of_priority(seen, priority) for priority in Priority]
-    agents, wait, reason = max(found)
+    present = [one for one in Priority if seen.waiting[one]] or [Priority.P2]
+    found = [_of_priority(seen, priority) for priority in present]
+    agents, wait, reason = max(found, key=lambda need: need[:2])
     if agents > seen.wanted:
         return Need(agents, wait, reason)
     late = [one for one in Priority if seen.oldest[one] > seen.target * PATIENCE[one] + seen.cold]

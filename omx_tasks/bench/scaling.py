@@ -1,6 +1,6 @@
 """How agents follow a load that comes and goes: a square wave, once scaled, once with few agents, once with many.
 
-Operations that sleep are submitted ten times a second. What they waited is from then until their call began; what
+Operations that sleep are submitted four times a second. What they waited is from then until their call began; what
 agents cost is how long their processes were there. Everything but the load is as a user has it: a nursery, and a
 coordinator in a process of its own.
 """
@@ -29,12 +29,12 @@ from omx_tasks.deploy.temporary import temporary_folder
 from omx_tasks.store.client import Store
 
 #: Seconds that an operation takes, and the slots of an agent.
-SECONDS, SLOTS = 0.2, 4
+SECONDS, SLOTS = 0.5, 4
 #: Seconds between two submissions, and between two looks at the agents; what agents have to end.
-TICK, LOOK, GRACE = 0.1, 0.25, 10.0
+TICK, LOOK, GRACE = 0.25, 0.25, 10.0
 #: Agents at most.
 MOST = 6
-QUICK = Wave(high=40.0, low=2.0, half=4.0, periods=1)
+QUICK = Wave(high=20.0, low=2.0, half=4.0, periods=1)
 #: Seconds after which one agent too many is drained.
 IDLE = 5.0
 

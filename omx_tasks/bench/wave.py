@@ -18,8 +18,8 @@ _STYLE = (
 class Wave:
     """``high`` operations a second for ``half`` seconds, then ``low``, and so on for some periods."""
 
-    high: float = 60.0
-    low: float = 5.0
+    high: float = 20.0
+    low: float = 2.0
     half: float = 20.0
     periods: int = 3
 

@@ -190,6 +190,11 @@ def test_what_is_urgent_waits_for_less_time(priority: int, more: bool) -> None:
     assert (needed(seen).agents > 1) is more
 
 
+def test_the_reason_names_a_priority_that_waits_even_where_agents_start_slowly() -> None:
+    seen = replace(CALM, waiting=(0, 0, 900, 0), busy=4, cold=30.0)
+    assert needed(seen).reason.startswith("P2 would wait")
+
+
 def test_long_operations_get_no_more_slots_than_there_are_operations() -> None:
     seen = replace(CALM, waiting=(0, 0, 3, 0), busy=4, seconds=600.0)
     assert needed(seen).agents == 2
