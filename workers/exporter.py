@@ -24,12 +24,13 @@ from omx_tasks.monitoring.sections.runs import runs
 from omx_tasks.monitoring.sections.scaling import scaling
 from omx_tasks.monitoring.sections.targets import targets
 from omx_tasks.settings import Settings
-from omx_tasks.store.in_use import make_store
+from omx_tasks.store.client import Store
+from omx_tasks.store.in_use import broker_url
 
 logger = logging.getLogger("omx.exporter")
 
-#: Seconds in which the cluster must answer for the exporter to be ready.
-READY = 2.0
+#: Seconds in which the cluster must answer for the exporter to be ready, and in which it must answer a request.
+READY, ANSWER = 2.0, 3.0
 
 
 def sections(given: Settings) -> dict[str, Section]:
@@ -56,7 +57,7 @@ def main(loglevel: str) -> None:
     stopping = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: stopping.set())
-    store = make_store()
+    store = Store.configured(broker_url(), given.model_copy(update={"request_timeout": ANSWER}))
     collector = SystemCollector(store, sections(given))
     endpoint = Endpoint(
         given.metrics_host,
@@ -68,6 +69,7 @@ def main(loglevel: str) -> None:
     logger.info("metrics of %s at %s/metrics", store.address, endpoint.url)
     stopping.wait()
     endpoint.stop()
+    collector.stop()
     store.close()
 
 

@@ -17,7 +17,8 @@ and one exporter answers for any number of processes. Several may run; they say 
 
 Names begin with ``omx_``, units are seconds and bytes, counters end with ``_total``. Labels are bounded: where a label
 has more than ``MOST`` values, those beyond the largest are one, ``other``. A section that cannot be read is left out,
-which ``omx_scrape_errors_total`` says, while the others answer.
+which ``omx_scrape_errors_total`` says, while the others answer: a node that is down costs a scrape a few seconds at
+most, and is seen by that scrape.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -48,34 +49,49 @@ OTHER = "other"
 #: Bounds of Prometheus' buckets, each twice the one before: 1.28 ms to 84 s. They are bounds of the counted ones too.
 _DOUBLINGS = range(7, 24)
 
+#: Seconds in which a section must be read; Prometheus waits for 10.
+PATIENCE = 5.0
+
 #: Reads metrics of one kind.
 Section = Callable[[Store], Iterator[Metric]]
+#: All of a section, and the seconds that it took.
+_Read = tuple[list[Metric], float]
 
 
 class SystemCollector(Collector):
-    """Reads each section at each scrape; ``sections`` by name."""
+    """Reads all sections at once at each scrape; ``sections`` by name, ``patience`` in seconds.
 
-    def __init__(self, store: Store, sections: dict[str, Section]) -> None:
-        self._store = store
-        self._sections = sections
+    Who scrapes while a section is still being read, gets what that brings: nothing is read twice at a time.
+    """
+
+    def __init__(
+        self, store: Store, sections: dict[str, Section], patience: float = PATIENCE
+    ) -> None:
+        self._store, self._sections, self._patience = store, sections, patience
         self._errors = dict.fromkeys(sections, 0)
-        self._one_at_a_time = threading.Lock()
+        self._readers = ThreadPoolExecutor(max(1, len(sections)), "section")
+        self._under_way: dict[str, Future[_Read]] = {}
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<SystemCollector {list(self._sections)}>"
 
     def collect(self) -> Iterator[Metric]:
         """Give all metrics of this moment."""
-        seconds = gauge("omx_scrape_seconds", "How long it took to read a section", "section")
-        for name, section in self._sections.items():
-            began = time.perf_counter()
+        deadline = time.monotonic() + self._patience
+        reading = {name: self._begin(name) for name in self._sections}
+        took = gauge("omx_scrape_seconds", "How long it took to read a section", "section")
+        for name, future in reading.items():
             try:
-                yield from self._read(section)
-            except OmxError as error:
+                metrics, seconds = future.result(max(0.0, deadline - time.monotonic()))
+            except (OmxError, TimeoutError) as error:
                 self._errors[name] += 1
-                logger.warning("no metrics of the %s: %s", name, error)
-            seconds.add_metric([name], time.perf_counter() - began)
-        yield seconds
+                reason = str(error) or f"they were not read in {self._patience:g} s"
+                logger.warning("no metrics of the %s: %s", name, reason)
+                continue
+            yield from metrics
+            took.add_metric([name], seconds)
+        yield took
         errors = counter(
             "omx_scrape_errors", "Scrapes in which a section could not be read", "section"
         )
@@ -85,14 +101,24 @@ class SystemCollector(Collector):
 
     def begin(self) -> None:
         """Look once, so that counters which begin at the first look begin now."""
-        for section in self._sections.values():
-            with suppress(OmxError):  # it is said at the first scrape
-                self._read(section)
+        wait([self._begin(name) for name in self._sections], self._patience)
 
-    def _read(self, section: Section) -> list[Metric]:
+    def stop(self) -> None:
+        """Read no more."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, name: str) -> Future[_Read]:
+        with self._lock:
+            future = self._under_way.get(name)
+            if future is None or future.done():
+                future = self._readers.submit(self._read, self._sections[name])
+                self._under_way[name] = future
+            return future
+
+    def _read(self, section: Section) -> _Read:
         """Return all of a section or nothing: half of it would look like a fall."""
-        with self._one_at_a_time:
-            return list(section(self._store))
+        began = time.perf_counter()
+        return list(section(self._store)), time.perf_counter() - began
 
     def describe(self) -> Iterable[Metric]:
         """Say nothing ahead: registering must not read the cluster."""

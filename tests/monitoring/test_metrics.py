@@ -46,6 +46,7 @@ def _exporter(store: Store) -> Iterator[str]:
         yield endpoint.url
     finally:
         endpoint.stop()
+        collector.stop()
 
 
 def _read(url: str) -> tuple[int, str]:

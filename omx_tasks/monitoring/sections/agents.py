@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from prometheus_client.core import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from omx_tasks.agents.registry import AgentRecord
 from omx_tasks.agents.registry import agents as heard
@@ -30,19 +30,30 @@ def _workload(found: list[AgentRecord]) -> Iterator[Metric]:
     slots = gauge("omx_agent_slots", "Operations that an agent runs at once at most", *labels)
     busy = gauge("omx_agent_busy_slots", "Operations that an agent runs now", *labels)
     done = counter("omx_agent_operations", "Operations that an agent has finished", *labels)
-    for family, values in (
-        (slots, [(one.name, float(one.slots)) for one in found]),
-        (busy, [(one.name, float(one.busy)) for one in found]),
-        (done, [(one.name, float(one.done)) for one in found]),
-    ):
-        for name, value in bounded(values).items():
+    memory = gauge("omx_agent_memory_bytes", "Memory of an agent, without its servers", *labels)
+    cold = counter("omx_agent_cold_starts", "Calls that had to wait for a server", *labels)
+    opened = counter("omx_agent_sessions_opened", "Sessions that an agent has opened", *labels)
+    evicted = counter("omx_agent_sessions_evicted", "Sessions closed for want of use", *labels)
+    of: tuple[
+        tuple[GaugeMetricFamily | CounterMetricFamily, Callable[[AgentRecord], float]], ...
+    ] = (
+        (slots, lambda one: one.slots),
+        (busy, lambda one: one.busy),
+        (done, lambda one: one.done),
+        (memory, lambda one: one.pss),
+        (cold, lambda one: one.warmth.get("cold_starts", 0)),
+        (opened, lambda one: one.warmth.get("opened", 0)),
+        (evicted, lambda one: one.warmth.get("evicted", 0)),
+    )
+    for family, value_of in of:
+        for name, value in bounded([(one.name, value_of(one)) for one in found]).items():
             family.add_metric([name, template.get(name, OTHER)], value)
         yield family
 
 
 def _sessions(found: list[AgentRecord]) -> Iterator[Metric]:
     sessions = gauge("omx_sessions", "Agents with an open session to an MCP server", "server")
-    yield filled(sessions, Counter(name for one in found for name in one.servers).items())
+    yield filled(sessions, Counter(name for one in found for name in one.open).items())
     failed = gauge("omx_sessions_failed", "Agents that cannot start an MCP server", "server")
     yield filled(failed, Counter(name for one in found for name in one.failed).items())
     yield from _servers([session for one in found for session in one.sessions])
