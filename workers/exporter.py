@@ -57,7 +57,8 @@ def main(loglevel: str) -> None:
     stopping = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: stopping.set())
-    store = Store.configured(broker_url(), given.model_copy(update={"request_timeout": ANSWER}))
+    patience = {"request_timeout": min(given.request_timeout, ANSWER)}
+    store = Store.configured(broker_url(), given.model_copy(update=patience))
     collector = SystemCollector(store, sections(given))
     endpoint = Endpoint(
         given.metrics_host,

@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from omx_tasks.agents.registry import AgentRecord
+from omx_tasks.agents.registry import AgentRecord, accepted_alone
 from omx_tasks.agents.registry import agents as heard
 from omx_tasks.monitoring.metrics import OTHER, bounded, counter, filled, gauge
 from omx_tasks.store.client import Store
@@ -102,3 +102,7 @@ def _well_being(found: list[AgentRecord]) -> Iterator[Metric]:
         "omx_agent_queues_repaired", "Silent queues that were attended to anew", "agent"
     )
     yield filled(repaired, [(one.name, one.repaired) for one in found])
+    alone = counter(
+        "omx_writes_without_replica", "Writes accepted by a master without a replica", "master"
+    )
+    yield filled(alone, accepted_alone(found).items())

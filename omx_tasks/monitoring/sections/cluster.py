@@ -1,4 +1,7 @@
-"""The cluster as metrics: its shards, their replicas, how far these are behind, and what was accepted without one."""
+"""The cluster as metrics: its shards, their replicas, and how far these are behind.
+
+Nothing here is read from a key: so it is known also of a cluster of which a part is down.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,8 @@ from collections.abc import Iterator
 
 from prometheus_client.core import Metric
 
-from omx_tasks.agents.registry import accepted_alone, agents
 from omx_tasks.errors import UnavailableError
-from omx_tasks.monitoring.metrics import counter, gauge
+from omx_tasks.monitoring.metrics import gauge
 from omx_tasks.store import shards
 from omx_tasks.store.client import Store
 
@@ -25,12 +27,6 @@ def cluster(store: Store) -> Iterator[Metric]:
     up.add_metric([], 1)
     yield up
     yield from _shards(found)
-    alone = counter(
-        "omx_writes_without_replica", "Writes accepted by a master without a replica", "master"
-    )
-    for node, count in accepted_alone(agents(store)).items():
-        alone.add_metric([node], count)
-    yield alone
 
 
 def _shards(found: list[shards.Shard]) -> Iterator[Metric]:
