@@ -69,13 +69,6 @@ def test_a_setting_that_agents_would_refuse_is_told_before_any_starts(make):
     assert system.home.read() is None
 
 
-def test_a_setting_that_agents_would_refuse_is_told_before_any_starts(make):
-    system = make(OMX_NOTHING="1")
-    with pytest.raises(ConfigurationError, match="OMX_NOTHING is no setting"):
-        system.start()
-    assert system.home.read() is None
-
-
 def test_agents_that_are_not_warm_in_time_are_told(make, monkeypatch):
     monkeypatch.setattr(nursery, "WARM", 0.0)
     with pytest.raises(UnavailableError, match=r"not warm in 0 s; see .*logs"):
