@@ -150,3 +150,19 @@ def test_what_an_agent_that_nobody_keeps_left_is_found_when_its_process_is_gone(
         finally:
             with suppress(ProcessLookupError):
                 os.kill(left, signal.SIGKILL)
+
+
+def test_a_pause_is_cut_short_where_nobody_else_is_up_and_an_end_in_good_order_is_no_death(
+    make, until
+):
+    process = make("")
+    until(lambda: not process.alive)
+    for _ in range(7):
+        process.plan_next_start()
+    process.start_within(5.0)
+    assert process.next_start < time.monotonic() + 5.0
+    process.start_within(9.0)
+    assert process.next_start < time.monotonic() + 5.0
+    assert process.ended_well
+    process.start_again_soon()
+    assert (process.deaths, process.reason) == (7, "ended with status 0")
