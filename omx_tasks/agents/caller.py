@@ -22,6 +22,7 @@ data) is asked again then, where that is harmless: that it says so is no promise
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
@@ -103,6 +104,12 @@ class Caller:
         if self._waits(server):
             raise PostponedError(server, begun=begun)
 
+    async def open(self, server: str) -> None:
+        """Have a server opened that is about to be called; whether it could be, the call is told."""
+        self._called(server)
+        with contextlib.suppress(OperationError):
+            await self._sessions.get(server)
+
     async def call(
         self,
         step: StoredStep,
@@ -112,14 +119,16 @@ class Caller:
         on_progress: Progress | None = None,
         run_id: str = "",
         note: Note = unnoted,
+        asked: float | None = None,
     ) -> Outcome:
         """Make the call; ``attempt`` counts the deliveries of the operation that were begun, this one included.
 
         A read is shared with equal ones of the same run that are under way. Raises `PostponedError` where nothing may
         have been done, and the server cannot be called for now.
         """
-        tries, lost_session, noted = 0, None, False
-        self._called(step.server)
+        tries, lost_session, noted = 0, asked, False
+        if asked is None:
+            self._called(step.server)
         while True:
             one = _Try(attempt + tries, lost_session)
             tries += 1

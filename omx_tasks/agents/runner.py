@@ -281,12 +281,19 @@ class Runner:
             self._end(work, None, None)
             return
         if work.begun is None:  # what takes turns does not go on
+            await self._know(work, work.step)
             work.turn = self._place(work.run_id, work.plan, work.operation)
         outcome = await (self._revoked(work) if work.revoked else self._outcome(work))
         if outcome is None:
             self._end(work, None, None)
         else:
             self._settle(work, outcome)
+
+    async def _know(self, work: Work, step: StoredStep) -> None:
+        """See to it that it is known whether the operation takes a turn."""
+        if self._turns is not None and not (work.revoked or await self._turns.knows(step)):
+            work.asked = time.time()
+            await self._caller.open(step.server)
 
     async def _revoked(self, work: Work) -> Outcome | None:
         """Return the outcome of an operation that was revoked before it was begun here.
@@ -361,7 +368,7 @@ class Runner:
             work.call.began = time.time() if harmless else None  # else when it is noted
             note = partial(self._note, work)
             outcome = await self._caller.call(
-                limited, start.attempt, target, arguments, reporter, run_id, note
+                limited, start.attempt, target, arguments, reporter, run_id, note, work.asked
             )
             work.call.outcome = replace(outcome, attempts=outcome.attempts + start.before)
             await reporter.finish()

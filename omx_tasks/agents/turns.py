@@ -11,12 +11,16 @@ is over, whatever came of it, while its outcome is being stored; the message is 
 the way is delivered again, and asks again: it still has its turn, or it has passed it.
 
 Reads (resources, prompts, tools that are read-only by their annotations or by the server file) are never asked about.
-While a server was never seen, each of its tools that the file does not declare counts as a write.
+While a server was never seen, each of its tools that the file does not declare counts as a write. So that all agents
+hold the same for a read, what one has seen of a server counts for all (the catalogue), and a server that nobody has
+seen is opened before anything is asked: an operation in the line that turns out to be a read would not pass its turn
+on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +38,8 @@ from omx_tasks.graph.stored import StoredPlan, StoredStep, item_of
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.pool import SessionPool
 from omx_tasks.mcp.session import Session
+from omx_tasks.store import keys
+from omx_tasks.store.scripts import Call, script
 
 #: Makes the arguments of a call; None where there is nothing to call any more.
 Arguments = Callable[[], Awaitable[dict[str, Any] | None]]
@@ -67,10 +73,27 @@ class Turns:
         self._servers = servers
         self._sessions = sessions
         self._asking: Gathered[Asking] = Gathered(wire, turns.ask)
-        self._declared: dict[str, tuple[Session, frozenset[str]]] = {}
+        self._declared: dict[str, tuple[Session | None, frozenset[str]]] = {}
 
     def __repr__(self) -> str:
         return f"<Turns servers={sorted(self._servers)}>"
+
+    async def knows(self, step: StoredStep) -> bool:
+        """Whether it is known if an operation takes a turn, from its server's session or what an agent has seen."""
+        if not self._writes(step) or step.server in self._declared:
+            return True
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        request = Call(script("offered_1"), (keys.catalogue(),), (step.server,))
+        self._wire.send(request, partial(_answered, answer))
+        offered = await answer
+        if offered is None:
+            return False
+        tools = json.loads(offered)["tools"]
+        read_only = (
+            one["name"] for one in tools if (one.get("annotations") or {}).get("readOnlyHint")
+        )
+        self._declared.setdefault(step.server, (None, frozenset(read_only)))
+        return True
 
     def place(self, run_id: str, plan: StoredPlan, operation: str) -> Place | None:
         """Return the place of an operation that takes a turn; None for one that takes none."""

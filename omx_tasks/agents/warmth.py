@@ -51,6 +51,8 @@ class Warmth:
         #: When it was called last, or opened.
         self.used_at = 0.0
         self._opened_at: float | None = None
+        #: Whether a call waits for it.
+        self._called = False
         self._wasted = 0.0
 
     def __repr__(self) -> str:
@@ -72,7 +74,9 @@ class Warmth:
         if self.state is State.WARMING:
             self._become(State.WARM)
             self.opened += 1
-            self._opened_at = self.used_at = now
+            self.used_at = now
+            self._opened_at = None if self._called else now
+            self._called = False
 
     def fail(self, now: float) -> None:
         """It could not be opened."""
@@ -92,6 +96,7 @@ class Warmth:
         self.used_at = now
         if cold:
             self.cold_starts += 1
+            self._called = True
             self.begin()
         else:
             self._spent(now)

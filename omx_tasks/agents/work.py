@@ -36,7 +36,7 @@ class Work:
     """One operation, from the moment it is taken until ``done`` is told."""
 
     __slots__ = (
-        "__weakref__", "_done", "_ended", "_runner", "after", "begun", "call", "cancelled", "limit", "onward",
+        "__weakref__", "_done", "_ended", "_runner", "after", "asked", "begun", "call", "cancelled", "limit", "onward",
         "operation", "passing", "placed", "plan", "redelivered", "revoked", "run_id", "task", "token", "turn",
         "waiting",
     )  # fmt: skip
@@ -57,6 +57,8 @@ class Work:
         self.begun: Begun | None = None
         #: Told when it is over, for what was begun where it ended.
         self.after: asyncio.Future[OmxError | None] | None = None
+        #: Since when it waits for its server to be open (Unix seconds), if it waited before it was begun.
+        self.asked: float | None = None
         #: Whether it has a slot.
         self.placed = False
         self.turn: Place | None = None

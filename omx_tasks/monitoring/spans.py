@@ -95,11 +95,15 @@ def _times(course: Course, marks: Marks, end: float) -> _Times:
     ended = end if marks.worked is None else marks.worked
     begun = ended if marks.begun is None else min(marks.begun, ended)
     ready = min(course.ready(marks.name), begun)
+    cold = float(marks.record.get("cold", 0.0))
     if marks.call is None:
         return _Times(ready, begun, begun, begun, ended, ended)
     seconds = min(marks.call, ended - begun)
     called = min(max(begun, marks.started - course.created), ended - seconds)
-    opening = max(begun, called - float(marks.record.get("cold", 0.0)))
+    opening = max(
+        ready, called - cold
+    )  # a server that nobody had seen is opened before anything is begun
+    begun = min(begun, opening)
     return _Times(ready, begun, opening, called, called + seconds, ended)
 
 

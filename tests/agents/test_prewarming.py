@@ -112,6 +112,15 @@ def test_a_server_is_open_when_a_run_comes_to_need_it(
     assert warm(fleet, agent)["cold_starts"] == 0
 
 
+def test_reads_of_a_server_that_nobody_has_seen_wait_for_it_and_not_for_each_other(
+    fleet: Fleet, slow: str
+) -> None:
+    fleet.start()
+    view = fleet.run(*(nap(slow, f"o{n}") for n in range(6)), seconds=30)
+    assert set(states(view).values()) == {"succeeded"}
+    assert all(one(view, f"o{n}").cold > 0 for n in range(6))
+
+
 def test_an_agent_that_starts_later_knows_what_a_run_is_going_to_need(
     fleet: Fleet, slow: str, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
