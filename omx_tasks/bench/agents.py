@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from omx_tasks.bench import keeping, sharing, spread, warming
+from omx_tasks.bench import keeping, prewarming, sharing, spread, warming
 from omx_tasks.bench.place import Measured, Place, Row
 from omx_tasks.bench.sides import our_side
 from omx_tasks.bench.subjects import NAMES, subjects
@@ -22,6 +22,7 @@ class Size:
     First operations: ``rounds`` on each of the ``servers``. Memory: so many ``agents``, and ``operations`` for each of
     them. Calls at once: so many ``calls``, of these ``lengths`` (seconds), with these numbers of agents (``fleets``),
     ``repeats`` times. Shared servers: so many agents (``sharers``), and calls for the throughput (``shared``).
+    Opened ahead: so many ``graphs``, whose ``first`` calls take so many seconds.
     """
 
     rounds: int = 10
@@ -34,6 +35,8 @@ class Size:
     repeats: int = 5
     sharers: int = sharing.AGENTS
     shared: int = sharing.CALLS
+    graphs: int = 3
+    first: float = 3.0
 
 
 QUICK = Size(
@@ -47,6 +50,8 @@ QUICK = Size(
     repeats=1,
     sharers=2,
     shared=100,
+    graphs=1,
+    first=1.0,
 )
 
 #: The rows of a section, and what was left out of it.
@@ -72,11 +77,16 @@ def _sharing(place: Place, size: Size) -> tuple[list[Row], list[str]]:
     return sharing.compare(place, size.sharers, size.shared), []
 
 
+def _ahead(place: Place, size: Size) -> tuple[list[Row], list[str]]:
+    return prewarming.measure(place, size.graphs, size.first)
+
+
 SECTIONS: dict[str, Section] = {
     "first": _first,
     "spread": _spread,
     "memory": _memory,
     "sharing": _sharing,
+    "ahead": _ahead,
 }
 
 

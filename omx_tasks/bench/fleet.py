@@ -42,7 +42,7 @@ def running(folder: Path, store: Store, agents: Sequence[Agent]) -> Iterator[lis
     try:
         for agent, process in zip(agents, processes, strict=True):
             process.start(_environ(folder, store, agent))
-        _wait_until_warm(store, agents, processes)
+        wait_until_warm(store, [_node(agent) for agent in agents], processes)
         yield [process.launched.pid for process in processes if process.launched]
     finally:
         end_all(processes, GRACE)
@@ -72,10 +72,10 @@ def _environ(folder: Path, store: Store, agent: Agent) -> dict[str, str]:
     return {**os.environ, **ours}
 
 
-def _wait_until_warm(store: Store, agents: Sequence[Agent], processes: Sequence[Process]) -> None:
+def wait_until_warm(store: Store, nodes: Sequence[str], processes: Sequence[Process]) -> None:
+    """Wait until agents of these names are up; raises `UnavailableError` with what one said that is not."""
     deadline = time.monotonic() + WARM
-    wanted = {_node(agent) for agent in agents}
-    while not wanted <= {record.name for record in registered(store)}:
+    while not set(nodes) <= {record.name for record in registered(store)}:
         for process in processes:
             if not process.alive or time.monotonic() > deadline:
                 raise UnavailableError(f"{process.name} did not get warm:\n{process.tail()}")

@@ -217,6 +217,7 @@ def agents(sections: tuple[str, ...], rounds: int, quick: bool, as_json: bool) -
     spread   200 calls at once, with one agent and with several
     memory   forks of one process beside as many agents that are started one by one
     sharing  one process of each server for all agents beside one for each of them
+    ahead    servers opened when their first call comes, and before graphs need them
 
     All of them, or each SECTION that is named.
     """

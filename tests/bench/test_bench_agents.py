@@ -37,6 +37,7 @@ def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path
     assert rows["time, warm, second, p99"] < rows["time, cold, first, p50"]
     assert rows["time, first ones, p50, less by"] > 0
     assert rows["8 calls of 200 ms, 2 agents"] > 0.2
+    assert rows["planned: makespans"] > 0
     assert rows["  errors, 1 agent"] == rows["  errors, 2 agents"] == 0
     assert list(tmp_path.iterdir()) == []
     assert not [
