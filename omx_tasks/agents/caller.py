@@ -50,6 +50,8 @@ NOT_AGAIN = "the tool is neither read-only nor idempotent, so it was not called 
 
 #: Notes a call that must not be made twice, before it is made; returns the note of an earlier one, or "".
 Note = Callable[[str], Awaitable[str]]
+#: Gives the session that the operation's run has for itself, on a stateful server; raises `OperationError`.
+OwnSession = Callable[[], Awaitable[Session]]
 
 
 async def unnoted(_note: str) -> str:
@@ -120,11 +122,13 @@ class Caller:
         run_id: str = "",
         note: Note = unnoted,
         asked: float | None = None,
+        own: OwnSession | None = None,
     ) -> Outcome:
         """Make the call; ``attempt`` counts the deliveries of the operation that were begun, this one included.
 
-        A read is shared with equal ones of the same run that are under way. Raises `PostponedError` where nothing may
-        have been done, and the server cannot be called for now.
+        A read is shared with equal ones of the same run that are under way. On a stateful server it is made on the
+        run's ``own`` session. Raises `PostponedError` where nothing may have been done, and the server cannot be
+        called for now.
         """
         tries, lost_session, noted = 0, asked, False
         if asked is None:
@@ -133,22 +137,32 @@ class Caller:
             one = _Try(attempt + tries, lost_session)
             tries += 1
             try:
-                session = await self._session(step.server, one)
+                if own is None:
+                    session = await self._session(step.server, one)
+                else:
+                    session = await self._own_session(
+                        step, one, own, partial(self._note, one, target, note)
+                    )
                 reads, harmless = self._promises(step, session)
                 if not (harmless or noted):
                     await self._note(one, target, note)
                     noted = True
-                    session = await self._session(step.server, one)  # it may have gone meanwhile
+                    if own is None:
+                        session = await self._session(
+                            step.server, one
+                        )  # it may have gone meanwhile
                 kind = cast("Kind", step.kind)
                 make = partial(call, session, kind, target, arguments, timeout=step.timeout)
                 equal = (run_id, step.server, kind, target, step.timeout, json.dumps(arguments))
                 one.may_be_done = not harmless
                 value, shared = await self._made(make, equal if reads else None, on_progress)
-                self._sessions.answered(step.server)
+                if own is None:
+                    self._sessions.answered(step.server)
                 return self._succeeded(value, one, shared)
             except OperationError as error:
-                self._tell(step.server, error)
-                if not one.may_be_done and error.kind in (*LOST_ANSWER, "server"):
+                if own is None:
+                    self._tell(step.server, error)
+                if own is None and not one.may_be_done and error.kind in (*LOST_ANSWER, "server"):
                     self.check(step.server, begun=True)
                 one.may_be_done = one.may_be_done and error.taken
                 lost = error.kind in LOST_ANSWER
@@ -166,6 +180,19 @@ class Caller:
         if session is None:
             session = await self._sessions.get(server)
             one.began = time.time()
+        return session
+
+    async def _own_session(
+        self, step: StoredStep, one: _Try, own: OwnSession, note: Callable[[], Awaitable[None]]
+    ) -> Session:
+        """Return the run's own session; where it is lost, it matters whether the call was noted before."""
+        try:
+            session = await own()
+        except OperationError:
+            if not self.is_harmless(step):
+                await note()
+            raise
+        one.began = time.time()
         return session
 
     async def _note(self, one: _Try, target: str, note: Note) -> None:
@@ -189,13 +216,19 @@ class Caller:
 
     def is_harmless(self, step: StoredStep) -> bool:
         """Whether making this call twice comes to the same as once, as far as is known before it is made."""
-        if step.kind != "tool":
-            return True
+        return self._known_promises(step)[1]
+
+    def only_reads(self, step: StoredStep) -> bool:
+        """Whether this call only reads, as far as is known before it is made."""
+        return self._known_promises(step)[0]
+
+    def _known_promises(self, step: StoredStep) -> tuple[bool, bool]:
         session = self._sessions.live(step.server)
-        if session is None:
+        if session is None and step.kind == "tool":
             hints = self._servers[step.server].hints
-            return step.target in hints.read_only | hints.idempotent
-        return self._promises(step, session)[1]
+            reads = step.target in hints.read_only
+            return reads, reads or step.target in hints.idempotent
+        return (True, True) if session is None else self._promises(step, session)
 
     async def _made(
         self, make: Callable[..., Awaitable[Value]], equal: Hashable, on_progress: Progress | None

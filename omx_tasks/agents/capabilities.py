@@ -14,6 +14,7 @@ class Capabilities:
     def __init__(self, servers: Iterable[str], words: Iterable[str] = ()) -> None:
         self._servers = frozenset(SERVER + name for name in servers)
         self._words = frozenset(words)
+        self._alone: frozenset[str] = frozenset()
         #: Servers whose operations wait.
         self.paused: frozenset[str] = frozenset()
         #: Servers whose operations are left to agents on which they are warm.
@@ -22,13 +23,17 @@ class Capabilities:
     def __repr__(self) -> str:
         return f"<Capabilities {sorted(self._servers)} and {len(self._words)} words>"
 
+    def offer(self, words: Iterable[str]) -> None:
+        """Offer these words besides, each of which is a set by itself."""
+        self._alone = frozenset(words)
+
     def covers(self, capability_set: str) -> bool:
         """Whether all words of a set are offered."""
-        return words_of(capability_set) <= self._callable | self._words
+        return words_of(capability_set) <= self._callable | self._words | self._alone
 
     def own_sets(self) -> list[str]:
-        """Return the sets of one server each, which are served without being asked for."""
-        return sorted(set_name([server]) for server in self._callable)
+        """Return the sets of one word each that are served without being asked for: servers, and what is its own."""
+        return sorted(set_name([word]) for word in self._callable | self._alone)
 
     @property
     def _callable(self) -> frozenset[str]:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from omx_tasks.agents import policy
+from omx_tasks.agents.affinity import Affinity
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.cancellations import Cancellations
 from omx_tasks.agents.capabilities import Capabilities
@@ -115,6 +116,9 @@ class Host:
             self._refresh,
         )
         self._stopwatch = Stopwatch(self._courier)
+        self._affinity = Affinity(
+            name, servers.servers, store, self._pool.open_own, self.capabilities.offer
+        )
         self._turns = Turns(self._wire, servers.servers, self._pool)
         self.runner = self.make_runner(
             agent=name,
@@ -128,6 +132,7 @@ class Host:
                 self.outages.waits,
                 self._warmer.called,
             ),
+            affinity=self._affinity,
             advance=advance,
             slots=slots,
             turns=self._turns,
@@ -167,6 +172,7 @@ class Host:
         self.loop.run(self._wire.open())
         self.loop.run(self._cancellations.listen())
         self.loop.run(self._warmer.start(self._wire))
+        self.loop.run(self._affinity.start())
         self.heartbeat.start()
         self._stopwatch.start()
         self._cancellations.start()
@@ -199,6 +205,7 @@ class Host:
         await self._pulse.stop()
         await self._warmer.close()
         await self.outages.close()
+        await self._affinity.close()
         await self._pool.close()
 
     def _told(self, server: str, outcome: Session | OperationError) -> None:
@@ -240,7 +247,7 @@ class Host:
             "roles": self._roles,
             "servers": sorted(self._servers.servers.keys() - self._failed.keys()),
             "failed": dict(self._failed),
-            "sessions": self._pool.sessions(),
+            "sessions": [*self._pool.sessions(), *self._affinity.sessions()],
             "warmth": self._warmer.as_json(),
             "circuits": _unwell(self._pool.circuits()),
             "config": self._servers.digest,

@@ -28,7 +28,8 @@ class AgentRecord:
     for each shard (``host:port`` of its master), the writes that were accepted without a replica.
 
     ``sessions`` says of each: server, state (idle, busy, draining, none, or that of its circuit), protocol, age in
-    seconds, pid, rss in bytes, calls under way, and how often it was recycled for its memory.
+    seconds, pid, rss in bytes, calls under way, how often it was recycled for its memory, whether its process is
+    ``shared`` with other agents, and of which ``run`` it is, if only of one.
     ``circuits`` holds those that are not closed, by server: their state, the reason, and the seconds of it so far.
     ``warmth`` names the servers that are ``cold`` and counts since the start: calls that had to wait for a server
     (``cold_starts``), sessions ``opened`` and ``evicted``, and the seconds for which one was open before it was called

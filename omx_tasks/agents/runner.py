@@ -25,11 +25,13 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from omx_tasks.agents.caller import Caller
+from omx_tasks.agents.affinity import Affinity
+from omx_tasks.agents.caller import Caller, OwnSession
 from omx_tasks.agents.cutoff import ByRun, CallMade, cut_off, in_doubt
 from omx_tasks.agents.handover import Handover
 from omx_tasks.agents.onward import Begun, Onward
@@ -93,12 +95,14 @@ class Runner:
         compress_above: int = 0,
         observe: Observe = lambda *_: None,
         tell: Telling | None = None,
+        affinity: Affinity | None = None,
     ) -> None:
         self._agent = agent
         #: What tells this runner's attempts from all others': randomness is asked once, since each time costs a call.
         self._mark = secrets.token_hex(16)
         self._numbers = itertools.count()
         self._turns = turns
+        self._affinity = affinity
         self._wire = wire
         self._caller = caller
         self._advance = advance
@@ -345,6 +349,8 @@ class Runner:
         plan, step = _known(work)
         self._caller.check(step.server)
         run_id, operation = work.run_id, work.operation
+        if self._has_own_session(plan, operation) and await self._goes_elsewhere(work, plan):
+            return None
         if self._turns is not None and work.turn is not None:
             await self._turns.take(work.turn, partial(self._arguments, work), work.redelivered)
         start = await self._started(work, work.token) if work.begun is None else work.begun.start
@@ -367,9 +373,18 @@ class Runner:
             harmless = self._caller.is_harmless(step)
             work.call.began = time.time() if harmless else None  # else when it is noted
             note = partial(self._note, work)
-            outcome = await self._caller.call(
-                limited, start.attempt, target, arguments, reporter, run_id, note, work.asked
-            )
+            async with self._alone(work, step):
+                outcome = await self._caller.call(
+                    limited,
+                    start.attempt,
+                    target,
+                    arguments,
+                    reporter,
+                    run_id,
+                    note,
+                    work.asked,
+                    self._session_of(work, step),
+                )
             work.call.outcome = replace(outcome, attempts=outcome.attempts + start.before)
             await reporter.finish()
             output = await outputs.packed(str(outcome.output), self._compress_above)
@@ -379,6 +394,40 @@ class Runner:
             return self._cut_off(work)
         finally:
             reporter.close()
+
+    def _alone(self, work: Work, step: StoredStep) -> AbstractAsyncContextManager[None]:
+        """Return what has the writes of a run to its own session made one after the other."""
+        own = self._affinity is not None and self._affinity.holds(step.server)
+        if self._affinity is None or not own or self._caller.only_reads(step):
+            return contextlib.nullcontext()
+        return self._affinity.turn(work.run_id, work.operation, step.server)
+
+    def _session_of(self, work: Work, step: StoredStep) -> OwnSession | None:
+        """Return what gives the session of the operation's run, where each run has its own."""
+        if self._affinity is None or not self._affinity.holds(step.server):
+            return None
+        return partial(self._affinity.session, work.run_id, work.operation, step.server, self._ask)
+
+    def _has_own_session(self, plan: StoredPlan, operation: str) -> bool:
+        """Whether an operation is a call on a stateful server."""
+        step = plan.step(operation)
+        calls = step.foreach is None or item_of(operation)[1] is not None
+        return self._affinity is not None and calls and self._affinity.holds(step.server)
+
+    async def _goes_elsewhere(self, work: Work, plan: StoredPlan) -> bool:
+        """Send an operation to the agent that has the session of its run, if that is another one."""
+        assert self._affinity is not None
+        if work.onward is None:
+            server = plan.step(work.operation).server
+            raise OperationError(
+                "server", f"server {server!r} is stateful: that needs the agents' own pool, not -P"
+            )
+        moved = await self._affinity.elsewhere(work.run_id, plan, work.operation, self._ask)
+        if moved is None:
+            return False
+        work.turn = None  # whatever place it has in the line of its server stays its own
+        await asyncio.gather(*map(self._ask, self._advance(work.run_id, moved, [work.operation])))
+        return True
 
     def _place(self, run_id: str, plan: StoredPlan, operation: str) -> Place | None:
         """Return the place of an operation among those that take turns; None for a read."""
@@ -507,6 +556,8 @@ class Runner:
         if outcome.state != "succeeded" and not step.goes_on:
             return None
         operation = of_generation(step.onward, work.operation)
+        if self._has_own_session(plan, operation):
+            return None  # it may be another agent's
         if self._place(work.run_id, plan, operation) is not None:
             return None  # it may have to wait, and is not begun before it has its turn
         if not (work.onward.may_stay(work.run_id, plan, operation) and self._slots.take()):

@@ -10,6 +10,8 @@ It is asked before the operation is begun: one that has to wait was no attempt. 
 is over, whatever came of it, while its outcome is being stored; the message is acknowledged after both. So what dies on
 the way is delivered again, and asks again: it still has its turn, or it has passed it.
 
+On a stateful server there is nobody to take turns with but the run itself, and all of that is one agent's (`affinity`).
+
 Reads (resources, prompts, tools that are read-only by their annotations or by the server file) are never asked about.
 While a server was never seen, each of its tools that the file does not declare counts as a write. So that all agents
 hold the same for a read, what one has seen of a server counts for all (the catalogue), and a server that nobody has
@@ -135,13 +137,17 @@ class Turns:
     def of(self, server: str) -> dict[str, Any]:
         """Return what a live server's catalogue says: its tools that take turns, and the expression of a resource."""
         session, hints = self._sessions.live(server), self._servers[server].hints
-        tools = session.names("tool") if session is not None else frozenset()
+        tools = frozenset[str]()
+        if session is not None and not hints.stateful:
+            tools = session.names("tool")
         writes = tools - hints.read_only - self._read_only(server)
         return {"tools": sorted(writes), "resource": hints.resource}
 
     def _writes(self, step: StoredStep) -> bool:
         config = self._servers.get(step.server)
         if step.kind != "tool" or config is None or step.target in config.hints.read_only:
+            return False
+        if config.hints.stateful:
             return False
         return step.target not in self._read_only(step.server)
 

@@ -14,7 +14,7 @@ from omx_tasks.cli.output import age, json_option, print_json, print_table, say
 from omx_tasks.cli.target import existing_store
 from omx_tasks.errors import NotFoundError, UsageError, did_you_mean
 
-TITLES = ("server", "state", "age", "pid", "memory", "calls", "recycled", "protocol")
+TITLES = ("server", "state", "age", "pid", "memory", "calls", "recycled", "protocol", "for")
 _STYLES = {"busy": "cyan", "draining": "yellow", "open": "red", "half-open": "red", "none": "red"}
 
 
@@ -25,6 +25,7 @@ def sessions(agent: str | None, as_json: bool) -> None:
     """List the sessions of AGENT, or of all agents, with their servers.
 
     ``recycled`` is how often a server was replaced because it used more than `memory` in its "omx" key.
+    ``for`` is who uses its process: the agent, all agents here, or one run.
     """
     records = agents(existing_store())
     chosen = records if agent is None else [one_of(records, agent)]
@@ -64,4 +65,12 @@ def row(one: dict[str, Any]) -> tuple[str | Text, ...]:
         str(one["calls"]),
         str(one["recycled"]),
         one["protocol"] or "-",
+        _user(one),
     )
+
+
+def _user(one: dict[str, Any]) -> str:
+    """Return who uses a session's process."""
+    if one.get("run"):
+        return f"run {one['run']}"
+    return "all here" if one.get("shared") else "agent"

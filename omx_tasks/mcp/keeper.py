@@ -61,6 +61,7 @@ _NONE = {
     "calls": 0,
     "recycled": 0,
     "shared": False,
+    "run": "",
 }
 
 logger = logging.getLogger(__name__)
@@ -325,4 +326,5 @@ def _about(session: Session, state: str, age: float | None, recycled: int) -> di
         "calls": len(session.flights),
         "recycled": recycled,
         "shared": session.shared is not None,
+        "run": "",
     }

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omx_tasks.errors import OperationError, did_you_mean
+from omx_tasks.errors import ConfigurationError, OperationError, did_you_mean
 from omx_tasks.mcp import memory
 from omx_tasks.mcp.circuit import Circuit
 from omx_tasks.mcp.config import ServerConfig
@@ -64,6 +64,7 @@ class SessionPool:
             max_message=max_message,
             deadline=deadline,
         )
+        self._configs = dict(servers)
         self._closed = False
         self._weighing: asyncio.Task[None] | None = None
 
@@ -184,6 +185,13 @@ class SessionPool:
             return session
         await session.close()
         return await self._opened(config, None)
+
+    async def open_own(self, name: str) -> Session:
+        """Open one more session of a server, with a process of its own; whoever asks keeps and closes it."""
+        try:
+            return await self._opened(self._configs[name].resolved(self._environ), None)
+        except ConfigurationError as error:
+            raise OperationError("server", str(error)) from error
 
     async def _opened(self, config: ServerConfig, server: SharedServer | None) -> Session:
         return await Session.open(

@@ -287,6 +287,12 @@ def look(run_id: str) -> Call:
     return Call(script("look_1"), keys.run_keys(run_id))
 
 
+def session(run_id: str, server: str, owner: str, operations: Iterable[str]) -> Call:
+    """Ask whose the run's session on a stateful server is; answers [owner], [''], or ['lost', operation]."""
+    arguments = (server, owner, *operations)
+    return Call(script("session_1"), keys.run_keys(run_id), arguments, durable=True)
+
+
 def running(run_id: str) -> Call:
     """Count the operations that agents work on."""
     return Call(script("running_1"), keys.run_keys(run_id))

@@ -120,7 +120,8 @@ def run(run_id: str) -> str:
     """Hash: name, state, created, finished, keep, total, open, failed, shared; with a timeout also timeout, deadline.
 
     When it was cancelled also error (JSON); when it was resumed generation, resumed (when), resumed_by (the
-    request), idle (seconds between its ends and resumptions).
+    request), idle (seconds between its ends and resumptions). ``session:GENERATION:SERVER``: the agent that has its
+    session on a stateful server.
     """
     return f"omx:{tag('run:' + run_id)}:run"
 
