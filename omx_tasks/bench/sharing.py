@@ -125,7 +125,7 @@ def _measure(
         "XDG_RUNTIME_DIR": str(place.folder),
     }
     began = time.monotonic()
-    with _agents(place, share, agents, environ) as nursery:
+    with _agents(place, share, agents, environ, path) as nursery:
         warm = time.monotonic() - began
         memory = _memory(nursery, path)
         began = time.monotonic()
@@ -134,7 +134,9 @@ def _measure(
 
 
 @contextmanager
-def _agents(place: Place, name: str, count: int, environ: Mapping[str, str]) -> Iterator[Nursery]:
+def _agents(
+    place: Place, name: str, count: int, environ: Mapping[str, str], path: Path
+) -> Iterator[Nursery]:
     nursery = Nursery(
         name=name,
         forks=ForkServer(place.folder / f"{name}-forkserver.log", environ),
@@ -150,6 +152,7 @@ def _agents(place: Place, name: str, count: int, environ: Mapping[str, str]) -> 
         yield nursery
     finally:
         nursery.stop(GRACE)
+        psutil.wait_procs(_holders(path), GRACE)  # they leave when they see that nobody needs them
 
 
 def _memory(nursery: Nursery, path: Path) -> tuple[float, float]:
