@@ -40,6 +40,7 @@ from omx_tasks.cli.target import existing_store
 from omx_tasks.cli.templates import templates
 from omx_tasks.cli.unwell import unwell
 from omx_tasks.coordination.registry import coordinators
+from omx_tasks.deploy.interrupts import held_back
 from omx_tasks.errors import UnavailableError, UsageError
 from omx_tasks.store.client import Store
 
@@ -126,7 +127,8 @@ def _watch(store: Store) -> None:
                 picture, trouble = _picture(store, console), []
             except UnavailableError as error:
                 trouble = [Text(str(error), style="red")]
-            live.update(Group(*picture, *trouble), refresh=True)
+            with held_back():  # a picture is drawn to its end
+                live.update(Group(*picture, *trouble), refresh=True)
             time.sleep(EVERY)
 
 
@@ -196,9 +198,11 @@ def _session(one: dict[str, Any], *, broken: bool) -> Text:
     words = [word for word in (one["server"], one["protocol"]) if word]
     if one["age"] is not None:
         words.append(age(one["age"]) if one["age"] >= MINUTES else f"{one['age']:.0f} s")
+    if one.get("shared"):
+        words.append("shared")
     if one["state"] in ("idle", "busy"):
         return Text(" ".join(words), style="dim" if one["state"] == "idle" else "")
-    said = {"none": "cold", "open": "circuit open", "half-open": "circuit half-open"}
+    said = {"none": "opening", "open": "circuit open", "half-open": "circuit half-open"}
     state = "broken" if broken else said.get(one["state"], one["state"])
     return Text(f"{one['server']} ({state})", style="red" if broken or "open" in state else "cyan")
 
@@ -241,6 +245,8 @@ def _about(agent: AgentRecord) -> Iterable[tuple[str, str]]:
     yield "operations", f"{agent.done} done, {agent.errors} of them failed"
     yield "offers", " ".join(words) or "no capability but its servers"
     yield "priorities", " ".join(agent.priorities)
+    if agent.warmth:
+        yield "sessions", _warmth(agent.warmth)
     if agent.unfilled:
         yield "goes without", " ".join(agent.unfilled)
     if agent.silence is not None:
@@ -249,6 +255,12 @@ def _about(agent: AgentRecord) -> Iterable[tuple[str, str]]:
     if agent.alone:
         alone = ", ".join(f"{count} at {node}" for node, count in agent.alone.items())
         yield "unreplicated", f"writes accepted without a replica: {alone}"
+
+
+def _warmth(warmth: dict[str, Any]) -> str:
+    counts = [f"{warmth[what]} {what}" for what in ("opened", "evicted")]
+    wasted = age(warmth["wasted"])
+    return f"{', '.join(counts)}, {warmth['cold_starts']} cold starts, open {wasted} before a call"
 
 
 def _troubles(agent: AgentRecord) -> Iterable[tuple[str, str]]:

@@ -50,8 +50,9 @@ def up(
 ) -> None:
     """Start a system: a Redis Cluster, agents, and what they need.
 
-    That is a coordinator, and an exporter of metrics. Runs until Ctrl-C, or with --detach in the background until `omx down`. With --most-agents there are more agents
-    than --agents while operations would wait long, and again fewer a while after.
+    That is a coordinator, and an exporter of metrics. Runs until Ctrl-C, or with --detach in the background until
+    `omx down`. With --most-agents there are more agents than --agents while operations would wait long, and again
+    fewer a while after.
     """
     most = agents if most is None else most
     if most < agents:
