@@ -19,14 +19,17 @@ _COUNTED = (
 
 def unwell(kept: Iterable[NurseryRecord], agents: Iterable[AgentRecord]) -> list[Text]:
     """Return a line of each agent that is not as it should be, and what each nursery has replaced."""
-    known = list(kept)
+    known, heard = list(kept), list(agents)
     told = {name for nursery in known for name, one in nursery.agents.items() if one["reason"]}
-    return [*_of_nurseries(known), *_of_agents(agents, told)]
+    names = {one.name for one in heard}
+    return [*_of_nurseries(known, names), *_of_agents(heard, told)]
 
 
-def _of_nurseries(known: Iterable[NurseryRecord]) -> Iterator[Text]:
+def _of_nurseries(known: Iterable[NurseryRecord], heard: set[str]) -> Iterator[Text]:
     for nursery in known:
         for name, one in nursery.agents.items():
+            if one["state"] == "running" and name not in heard:
+                yield Text.assemble(f"{name} ", ("starts", "cyan"))
             if one["state"] in _STYLES:
                 deaths = f", {one['deaths']} deaths" if one["deaths"] > 1 else ""
                 reason = f": {one['reason']}" if one["reason"] else ""

@@ -212,7 +212,9 @@ class Nursery:
 
     def _died(self, process: Process) -> None:
         if process.ended_well:
+            self._replaced["recycled"] += 1
             process.start_again_soon()
+            self.say(f"{process.name} ended in good order; it is started again")
             return
         pause = process.plan_next_start()
         self.say(f"{process.name} {process.reason}; it is started again in {pause:g} s")

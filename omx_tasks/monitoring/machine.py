@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import platform
 import resource
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal, TypeAlias
 
+from omx_tasks.agents.nurseries import NurseryRecord, nurseries
 from omx_tasks.agents.registry import AgentRecord, agents, broken_servers
 from omx_tasks.durability import Durability
 from omx_tasks.errors import OmxError
@@ -63,7 +65,7 @@ def _cluster(url: str | None, settings: Settings, servers: ServerFile | None) ->
     try:
         store.ping(REACH)
         found = [_server(store), _durability(store, settings)]
-        return [*found, *_agents(agents(store), servers)]
+        return [*found, *_agents(agents(store), servers), *_crashing(nurseries(store))]
     except OmxError as error:
         remedy = "see whether it runs: omx cluster status"
         return [Finding("cluster", "wrong", str(error), remedy)]
@@ -109,6 +111,16 @@ def _agents(found: list[AgentRecord], servers: ServerFile | None) -> list[Findin
         text = f"no agent could start server {name!r}"
         findings.append(Finding("agents", "wrong", text, "see what is said of it above"))
     return findings
+
+
+def _crashing(kept: list[NurseryRecord]) -> Iterator[Finding]:
+    """Yield what is wrong with agents that die again and again."""
+    for nursery in kept:
+        loops = {name: one for name, one in nursery.agents.items() if one["state"] == "crash loop"}
+        if loops:
+            reason = next(iter(loops.values()))["reason"]
+            text = f"{_some(list(loops))}: in a crash loop, the last one {reason}"
+            yield Finding("agents", "wrong", text, f"see their logs on {nursery.host}")
 
 
 def _some(names: list[str]) -> str:

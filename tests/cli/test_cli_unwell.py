@@ -19,6 +19,7 @@ def test_each_agent_that_is_down_or_goes_has_a_line_and_each_nursery_that_replac
     }
     nursery = NurseryRecord("a@h", "h", 1, "coder", 1, 3, 3, 1, agents=told, recycled=2, hung=1)
     assert [str(line) for line in unwell([nursery], [])] == [
+        "a1@h starts",
         "a2@h crash loop: ended with status 2, 4 deaths",
         "a3@h draining: uses 600 MiB and may use 512 MiB",
         "a@h has replaced agents: 1 hung and ended, 2 recycled",

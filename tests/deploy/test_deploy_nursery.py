@@ -247,4 +247,4 @@ def test_a_stopped_agent_is_ended_and_a_retiring_one_replaced_and_nothing_is_los
     until(lambda: len(kept.warm(store) - set(first.values())) == 2, PATIENCE)
     assert run.wait(PATIENCE).succeeded
     assert len(kept.told) == 1  # an end in good order is no death
-    assert _record(kept, store).hung == 1
+    until(lambda: (_record(kept, store).hung, _record(kept, store).recycled) == (1, 1))

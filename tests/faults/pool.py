@@ -6,7 +6,7 @@ or to its server: SIGKILL, SIGSTOP, or memory that it takes and keeps, above wha
 
 The table: operations that succeeded; *unknown* writes (their answer was lost, and they are not made again); operations
 that are *lost* (neither of the two, or in no ledger); writes done *twice*; operations a second *before* the strike; the
-seconds until that rate was back (*recovered*, four fifths of it); *replaced* agents; processes *left* whose agent is
+seconds until that rate was back (*recovered*, nine tenths of it); *replaced* agents; processes *left* whose agent is
 gone, a while after the run, and at the end every process that had to do with the nursery. The exit code is 1 when
 something was lost, done twice, or left.
 """
@@ -59,7 +59,7 @@ MIB = 2**20
 #: Bytes by which a struck process grows; what a server, and an agent with its server, may use.
 BY, SERVER, AGENT = 400 * MIB, "200MiB", "300MiB"
 #: A rate is back at this part of what it was before, in a window of so many seconds.
-BACK, WINDOW = 0.8, 2.0
+BACK, WINDOW = 0.9, 3.0
 #: Seconds from one window to the next.
 STEP = 0.1
 #: Seconds in which nothing is left whose agent is gone.
