@@ -36,7 +36,7 @@ class Size:
     sharers: int = sharing.AGENTS
     shared: int = sharing.CALLS
     graphs: int = 3
-    first: float = 3.0
+    first: float = 5.0
 
 
 QUICK = Size(
