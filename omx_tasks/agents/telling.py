@@ -1,8 +1,9 @@
 """Tells of what happens on an agent, as events: how operations and runs end, and its own beginning and end.
 
-What happens in one round of the loop is published together. Nothing here waits: publishing puts an event into a buffer,
-and where that is full, what is to be told is left out, counted, and said once. An outcome is told after it was stored;
-when the agent is killed in between, or before its buffer was sent, it is in the run's own record and was not told.
+What happens in one round of the loop is published together, and successes of a little longer. Nothing here waits:
+publishing puts an event into a buffer, and where that is full, what is to be told is left out, counted, and said once.
+An outcome is told after it was stored; when the agent is killed in between, or before its buffer was sent, it is in the
+run's own record and was not told.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from omx_tasks.settings import Told
 
 #: An event: type, data, priority (None: its type's), key.
 Happened = tuple[str, dict[str, Any], None, str]
+#: What may wait for company, and for how many seconds: to publish each by itself costs several times as much.
+PATIENT, GATHER = frozenset({"operation.succeeded", "operation.started"}), 0.03
 #: Seconds that an agent which stops gives its last events.
 LAST = 5.0
 
@@ -105,8 +108,11 @@ class Telling:
             self._gather((f"run.{state}", {"run": run_id, "name": plan.name}, None, run_id))
 
     def _gather(self, happened: Happened) -> None:
-        if not self._gathered:
-            asyncio.get_running_loop().call_soon(self._leave)
+        loop = asyncio.get_running_loop()
+        if happened[0] not in PATIENT:
+            loop.call_soon(self._leave)
+        elif not self._gathered:
+            loop.call_later(GATHER, self._leave)
         self._gathered.append(happened)
 
     def _leave(self) -> None:
@@ -120,7 +126,8 @@ class Telling:
         self._say([(f"agent.{what}", {"agent": self._agent}, None, self._agent)])
 
     def close(self) -> None:
-        """Tell that the agent has stopped, and wait until that is stored."""
+        """Tell what has gathered and that the agent has stopped, and wait until that is stored."""
+        self._leave()
         self.agent("stopped")
         if self._publisher is not None and not self._publisher.flush(LAST):
             logger.warning("not all that %s told was stored in %g s", self._agent, LAST)
