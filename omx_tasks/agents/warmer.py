@@ -50,7 +50,7 @@ EVERY, CLOSELY, AGAIN = 1.0, 0.25, 3.0
 #: How much earlier a server is opened than it takes: so many times that, and seconds.
 TIMES, MARGIN = 1.5, 0.5
 #: Seconds that opening a server is taken to last of which nothing is known.
-UNKNOWN = 2.0
+UNKNOWN = 5.0
 #: Seconds for which those go first on which a server is warm, and for which one stays after a call.
 GIVE_WAY, LINGER = 0.1, 1.0
 #: Operations that are expected in a minute from which on one is more likely to come than not.
