@@ -13,17 +13,8 @@ import click
 
 from omx_tasks import settings
 from omx_tasks.monitoring.endpoint import Endpoint
-from omx_tasks.monitoring.metrics import Section, SystemCollector
-from omx_tasks.monitoring.sections.agents import agents
-from omx_tasks.monitoring.sections.cluster import cluster
-from omx_tasks.monitoring.sections.coordinators import coordinators
-from omx_tasks.monitoring.sections.events import events
-from omx_tasks.monitoring.sections.operations import Operations
-from omx_tasks.monitoring.sections.queues import queues
-from omx_tasks.monitoring.sections.runs import runs
-from omx_tasks.monitoring.sections.scaling import scaling
-from omx_tasks.monitoring.sections.targets import targets
-from omx_tasks.settings import Settings
+from omx_tasks.monitoring.metrics import SystemCollector
+from omx_tasks.monitoring.sections.system import sections
 from omx_tasks.store.client import Store
 from omx_tasks.store.in_use import broker_url
 
@@ -31,21 +22,6 @@ logger = logging.getLogger("omx.exporter")
 
 #: Seconds in which the cluster must answer for the exporter to be ready, and in which it must answer a request.
 READY, ANSWER = 2.0, 3.0
-
-
-def sections(given: Settings) -> dict[str, Section]:
-    """Return what is read at each scrape."""
-    return {
-        "queues": queues,
-        "agents": agents,
-        "scaling": scaling,
-        "cluster": cluster,
-        "runs": runs,
-        "operations": Operations(),
-        "events": events(given.events_partitions),
-        "coordinators": coordinators,
-        "targets": targets(given),
-    }
 
 
 @click.command()

@@ -18,6 +18,7 @@ from omx_tasks.agents.registry import agents as registered
 from omx_tasks.bench import sleeper
 from omx_tasks.deploy.process import Process, end_all
 from omx_tasks.errors import UnavailableError
+from omx_tasks.settings import Told
 from omx_tasks.store.client import Store
 
 #: Seconds for all agents to be warm, and to end.
@@ -27,12 +28,13 @@ PAUSE = 0.02
 
 @dataclass(frozen=True)
 class Agent:
-    """One agent: its name, the name of the sleeping server that it has, its slots, and `OMX_BATCH`."""
+    """One agent: its name, the name of the sleeping server that it has, its slots, `OMX_BATCH`, and what it tells."""
 
     name: str
     server: str
     slots: int
     batch: int = 0
+    tells: Told = Told.ENDED
 
 
 @contextmanager
@@ -68,6 +70,7 @@ def _environ(folder: Path, store: Store, agent: Agent) -> dict[str, str]:
         "OMX_MCP_CONFIG": str(path),
         "OMX_SLOTS": str(agent.slots),
         "OMX_BATCH": str(agent.batch),
+        "OMX_EVENTS_OPERATIONS": agent.tells,
     }
     return {**os.environ, **ours}
 

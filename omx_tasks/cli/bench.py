@@ -21,6 +21,9 @@ from omx_tasks.bench.events import measure as measure_events
 from omx_tasks.bench.figures import MEASURES, Figure
 from omx_tasks.bench.graphs import AGENTS, GOAL, RECORDED, SLOTS, GraphFigure, measure
 from omx_tasks.bench.graphs import Measured as MeasuredGraphs
+from omx_tasks.bench.metrics import QUICK as QUICK_METRICS
+from omx_tasks.bench.metrics import Size as MetricsSize
+from omx_tasks.bench.metrics import measure as measure_metrics
 from omx_tasks.bench.operations import QUICK as QUICK_OPERATIONS
 from omx_tasks.bench.operations import Size as OperationsSize
 from omx_tasks.bench.operations import measure as measure_operations
@@ -248,6 +251,18 @@ def scaling(picture: Path | None, quick: bool, as_json: bool) -> None:
         say(f"agents over time: {picture}")
     if as_json:
         print_json({**outcome.as_json(), "courses": [asdict(course) for course in courses]})
+    else:
+        results().print(table_of_rows(outcome))
+
+
+@bench.command()
+@click.option("--quick", is_flag=True, help="Few calls: shows that it works, says little.")
+@click.option("--json", "as_json", is_flag=True, help="One line with one object.")
+def metrics(quick: bool, as_json: bool) -> None:
+    """Measure what it costs to be seen: telling of operations, and a scrape of a large system."""
+    outcome = measure_metrics(QUICK_METRICS if quick else MetricsSize(), say)
+    if as_json:
+        print_json(outcome.as_json())
     else:
         results().print(table_of_rows(outcome))
 

@@ -24,12 +24,12 @@ from omx_tasks.events.types import Event, Place
 from omx_tasks.monitoring.endpoint import Endpoint
 from omx_tasks.monitoring.metrics import OTHER, SystemCollector, bounded
 from omx_tasks.monitoring.sections.operations import Operations
+from omx_tasks.monitoring.sections.system import sections
 from omx_tasks.monitoring.tracker import Tracker
 from omx_tasks.priorities import Priority
 from omx_tasks.settings import Settings
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
-from workers.exporter import sections
 
 GIVEN = Settings()
 #: Some minute of 2026, 20 minutes before a full hour.
