@@ -17,6 +17,7 @@ import click
 from celery import Celery, states
 from celery.concurrency import prefork
 from celery.signals import (
+    import_modules,
     worker_init,
     worker_process_init,
     worker_process_shutdown,
@@ -151,6 +152,15 @@ def make_listening(consumer: Any) -> Listening:
     return Listening(make_store(), name, Capabilities(offered.servers, offered.words))
 
 
+def modules_imported(**_: Any) -> None:
+    """A program of Celery's begins: Flower is taught what a cluster is."""
+    context = click.get_current_context(silent=True)
+    if context is not None and context.info_name == "flower":
+        from omx_tasks.monitoring import flower
+
+        flower.install(make_store)
+
+
 def worker_begins(sender: Any, **_: Any) -> None:
     """A worker begins: answer probes, where it has a port for them."""
     given = settings.current()
@@ -213,6 +223,7 @@ TaskPool.make_host = make_host
 CapabilityQueues.make_listening = make_listening
 tasks.OperationTask.hosts = hosts
 Backend.part_returned = staticmethod(part_returned)
+import_modules.connect(modules_imported, sender=app)
 worker_init.connect(worker_begins)
 worker_process_init.connect(process_started)
 worker_process_shutdown.connect(process_ended)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from celery import bootsteps
+from celery.app.utils import filter_hidden_settings
 
 from omx_tasks.agents.capabilities import Capabilities
 from omx_tasks.agents.heartbeat import Heartbeat
@@ -82,6 +83,14 @@ class CapabilityQueues(bootsteps.StartStopStep):
                 consumer.add_task_queue(
                     queue, exchange="", exchange_type="direct", routing_key=queue
                 )
+
+    def info(self, consumer: Any) -> dict[str, Any]:
+        """Return what ``inspect stats`` says of the broker: as Celery does, but with no password in its address."""
+        connection = consumer.connection
+        if connection is None:
+            return {}
+        shown = filter_hidden_settings(connection.info())
+        return {"broker": {**shown, "hostname": connection.as_uri()}}
 
     def stop(self, _consumer: Any) -> None:
         """Take no more news from the heartbeat."""

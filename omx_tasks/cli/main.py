@@ -47,6 +47,7 @@ COMMANDS = {
     "events": "events",
     "handle": "events",
     "stats": "stats",
+    "flower": "flower",
     "cluster": "cluster",
     "bench": "bench",
 }

@@ -78,7 +78,7 @@ class StoredStep:
     @property
     def shown(self) -> str:
         """What operators see of it beside its id."""
-        return f"{{{self.server}: {self.target}}}"
+        return f"{{server: {self.server}, {self.kind}: {self.target}}}"
 
     def text(self) -> str:
         """Return all fields as JSON (`asdict` would copy every argument)."""
