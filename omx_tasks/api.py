@@ -153,15 +153,22 @@ def submit_graph(
     source: str = "",
     timeout: float | None = None,
     wait_for_agents: bool = False,
+    run_id: str | None = None,
 ) -> Run:
-    """Check a graph against the agents of a cluster, and submit it."""
+    """Check a graph against the agents of a cluster, and submit it, as the run ``run_id`` where that is given."""
     given = settings.current()
     with refusals.told(store, graph.name, source):
         bound = bind_inputs(graph, inputs, source)
         check_against_agents(store, graph, source=source, wait_for_agents=wait_for_agents)
         plan = compile_checked(graph, durations.read(store, graph))
         run_id = submit(
-            store, plan, bound, keep=given.keep_runs, timeout=timeout, partitions=given.partitions
+            store,
+            plan,
+            bound,
+            keep=given.keep_runs,
+            timeout=timeout,
+            partitions=given.partitions,
+            run_id=run_id,
         )
     said = {"run": run_id, "name": graph.name, "operations": len(plan.steps)}
     _tell(store, Draft("run.submitted", said, key=run_id))

@@ -137,6 +137,23 @@ def make_host(node: str, slots: int) -> Host:
     )
 
 
+# --- producers that have only Celery ------------------------------------------------------------------
+
+
+def place(order_id: str, asked: dict[str, Any]) -> str:
+    """Submit what a producer ordered."""
+    from omx_tasks import ordering  # most workers never need it
+
+    return ordering.place(shared_store(), order_id, asked)
+
+
+def answer(asked: dict[str, Any]) -> dict[str, Any]:
+    """Say how a run is."""
+    from omx_tasks import ordering  # as above
+
+    return ordering.answer(shared_store(), asked)
+
+
 # --- Celery's own pools -----------------------------------------------------------------------------
 
 hosts = ProcessHost(make_host)
@@ -222,6 +239,8 @@ app.steps["consumer"].add(CapabilityQueues)
 TaskPool.make_host = make_host
 CapabilityQueues.make_listening = make_listening
 tasks.OperationTask.hosts = hosts
+tasks.OrderTask.place = staticmethod(place)
+tasks.OrderTask.answer = staticmethod(answer)
 Backend.part_returned = staticmethod(part_returned)
 import_modules.connect(modules_imported, sender=app)
 worker_init.connect(worker_begins)

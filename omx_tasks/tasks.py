@@ -2,10 +2,12 @@
 
 In the project's own pool an operation never gets here: it runs on the agent's loop. In Celery's other pools (prefork,
 threads, solo) the task's body hands it to the runner of its process and waits until all that follows from it is stored.
+``omx.run`` and ``omx.result`` are for producers that have only Celery (see `omx_tasks.ordering`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from celery import Task, shared_task
@@ -13,7 +15,7 @@ from celery import Task, shared_task
 from omx_tasks.agents.back import rejection
 from omx_tasks.agents.cutoff import CallMade, in_doubt
 from omx_tasks.agents.process import ProcessHost
-from omx_tasks.errors import OmxError, OperationError
+from omx_tasks.errors import OmxError, OperationError, UnavailableError, UsageError
 from omx_tasks.results.joins import Outcome
 
 
@@ -43,6 +45,30 @@ def operation(task: Task, run_id: str, operation_id: str) -> str:
     except OmxError as error:
         raise rejection(error) from error
     return outcome.state if outcome else "nothing to do"
+
+
+class OrderTask(Task):
+    """The tasks for producers: ``place`` and ``answer`` are set by the composition root."""
+
+    abstract = True
+    throws = (UsageError,)
+    place: ClassVar[Callable[[str, dict[str, Any]], str]]
+    answer: ClassVar[Callable[[dict[str, Any]], dict[str, Any]]]
+
+
+@shared_task(name="omx.run", base=OrderTask, bind=True, acks_late=True, reject_on_worker_lost=True)
+def run(task: Task, **asked: Any) -> str:
+    """Submit a graph and return the run's id; delivered again, it is the same run."""
+    try:
+        return OrderTask.place(task.request.id, asked)
+    except UnavailableError as error:
+        raise rejection(error) from error
+
+
+@shared_task(name="omx.result", base=OrderTask)
+def result(**asked: Any) -> dict[str, Any]:
+    """Return how a run is."""
+    return OrderTask.answer(asked)
 
 
 def lost(state: str, reason: Any, note: str | None) -> Outcome:

@@ -42,16 +42,18 @@ def submit(
     keep: float,
     timeout: float | None = None,
     partitions: int = 1,
+    run_id: str | None = None,
 ) -> str:
     """Store a run of this plan, publish what can start at once, and return the run's id.
 
     ``keep`` is the seconds for which the run can be looked at after its end, ``timeout`` those after which it is
-    cancelled (without it the graph's own holds), ``partitions`` how many its queues have.
+    cancelled (without it the graph's own holds), ``partitions`` how many its queues have. With a ``run_id`` of its own
+    a run can be submitted again, which changes nothing.
 
     Raises `UnavailableError` where nothing was queued, `UnconfirmedError` where the run may go on all the same: its
     message names it.
     """
-    run_id = new_run_id()
+    run_id = run_id or new_run_id()
     stored = StoredPlan.of(plan, inputs, partitions)
     with _explained(UnavailableError, UnavailableError, f"run {run_id} does not start"):
         _announce(store, run_id, plan, stored)

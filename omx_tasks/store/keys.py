@@ -196,6 +196,11 @@ def run_keys(run_id: str) -> tuple[str, ...]:
     return tuple(spell(run_id) for spell in spellings)
 
 
+def order(order_id: str) -> str:
+    """String: the run that a producer's message became, by that message's id."""
+    return f"omx:{tag(order_id)}:order"
+
+
 def runs() -> str:
     """Sorted set: run id, by the time (s) at which it was submitted."""
     return f"omx:{tag('runs')}:all"
