@@ -5,7 +5,7 @@
     waits now + comes - gets done, until an agent started now is warm ──► what waits then
     what waits then x seconds of an operation / slots ──────────────────► for how long the next one would wait
       ├─ longer than the target of its priority ──► at once as many agents as keep the target (most, memory)
-      ├─ shorter, but the oldest has waited for longer, all slots taken ──► one more
+      ├─ shorter, but the oldest has waited for longer ──► no fewer; all slots taken since long ──► one more
       └─ shorter, and fewer agents have been enough for ``idle`` seconds ──► one fewer, which drains; then the next
 
 More come at once and fewer late, so that what comes and goes does not start and end agents all the time: between a rise
@@ -139,12 +139,15 @@ def needed(seen: Seen) -> Need:
     agents, wait, reason = max(found, key=lambda need: need[:2])
     if agents > seen.wanted:
         return Need(agents, wait, reason)
-    late = [one for one in Priority if seen.oldest[one] > seen.target * PATIENCE[one] + seen.cold]
-    if late and seen.busy >= seen.all_slots and seen.warm >= seen.wanted:
-        oldest = seen.oldest[late[0]]
-        return Need(seen.wanted + 1, max(wait, oldest), f"{late[0].name} has waited {oldest:.1f} s")
-    enough = min(math.ceil(round(_steady_slots(seen, 1.0) / seen.slots, 6)), seen.wanted)
-    return Need(max(agents, enough), wait, f"the next one waits {wait:.1f} s")
+    late = [one for one in Priority if seen.oldest[one] > seen.target * PATIENCE[one]]
+    if not late:
+        enough = min(math.ceil(round(_steady_slots(seen, 1.0) / seen.slots, 6)), seen.wanted)
+        return Need(max(agents, enough), wait, f"the next one waits {wait:.1f} s")
+    oldest = seen.oldest[late[0]]
+    said = f"{late[0].name} has waited {oldest:.1f} s"
+    longer = oldest > seen.target * PATIENCE[late[0]] + seen.cold
+    full = seen.busy >= seen.all_slots and seen.warm >= seen.wanted
+    return Need(seen.wanted + (longer and full), max(wait, oldest), said)
 
 
 def _of_priority(seen: Seen, priority: Priority) -> Need:

@@ -214,6 +214,14 @@ def test_when_the_oldest_waits_too_long_with_all_slots_taken_there_is_one_more()
     assert decide(replace(seen, busy=1), None)[0].wanted == 1  # it waits for something else
 
 
+def test_none_goes_while_something_has_waited_too_long_even_where_slots_are_free() -> None:
+    seen = replace(CALM, wanted=3, warm=3, waiting=(0, 0, 5, 0), oldest=(0, 0, 4.0, 0), busy=2)
+    past = None
+    for at in range(60):
+        decision, past = decide(replace(seen, at=float(at)), past)
+        assert decision.wanted == 3
+
+
 GIB = 2**30
 
 

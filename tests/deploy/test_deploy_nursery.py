@@ -195,7 +195,9 @@ def test_a_load_brings_agents_and_its_end_drains_them_without_loss(kept, store, 
 
     until(three, PATIENCE)
     assert _record(kept, store).memory > 2**20
-    assert "everything 1 → 3: P2 would wait" in said[0]
+    assert said[0].startswith("everything 1 → ")
+    assert "P2 would wait" in said[0]
+    rises = len(said)  # two, where agents take long to be warm
 
     def one() -> bool:
         look()
@@ -206,8 +208,8 @@ def test_a_load_brings_agents_and_its_end_drains_them_without_loss(kept, store, 
     view = run.wait(PATIENCE)
     assert view.succeeded
     assert {operation.attempts for operation in view.operations.values()} == {1}
-    assert len(said) == 3
-    assert all("would have been enough for 2 s" in fall for fall in said[1:])
+    assert len(said) == rises + 2
+    assert all("would have been enough for 2 s" in fall for fall in said[rises:])
     (told,) = [one for one in decided.read(store) if one.servers == [kept.server]]
     assert (told.wanted, told.least, told.most, told.managed) == (1, 1, 3, True)
 
