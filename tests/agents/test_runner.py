@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from omx_tasks.agents import runner as runner_module
-from omx_tasks.agents.caller import Note
+from omx_tasks.agents.caller import Note, OwnSession
 from omx_tasks.agents.onward import Begun
 from omx_tasks.agents.runner import EarlyError, Runner
 from omx_tasks.broker import queues
@@ -114,6 +114,8 @@ class Calls:
         _on_progress: Progress,
         _run_id: str,
         note: Note,
+        _asked: float | None,
+        _own: OwnSession | None,
     ) -> Outcome:
         if not self.harmless:
             await note("{}")
