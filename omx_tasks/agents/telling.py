@@ -23,7 +23,7 @@ from omx_tasks.settings import Told
 #: An event: type, data, priority (None: its type's), key.
 Happened = tuple[str, dict[str, Any], None, str]
 #: What may wait for company, and for how many seconds: to publish each by itself costs several times as much.
-PATIENT, GATHER = frozenset({"operation.succeeded", "operation.started"}), 0.03
+PATIENT, GATHER = frozenset({"operation.succeeded", "operation.started"}), 0.2
 #: Seconds that an agent which stops gives its last events.
 LAST = 5.0
 
