@@ -1,12 +1,12 @@
 """Run graphs of Model Context Protocol operations as Celery tasks on a Redis Cluster.
 
-``from omx_tasks import Graph, Operation, Priority, Run, on, publish`` is the Python interface; see `omx_tasks.api`, and
-`omx_tasks.events` for the last two.
+``from omx_tasks import AsyncClient, Graph, Operation, Priority, Run, on, publish`` is the Python interface; see
+`omx_tasks.api`, `omx_tasks.async_client` for the first, and `omx_tasks.events` for the last two.
 """
 
 from omx_tasks.priorities import Priority
 
-__all__ = ["Graph", "Operation", "Priority", "Run", "on", "publish"]
+__all__ = ["AsyncClient", "Graph", "Operation", "Priority", "Run", "on", "publish"]
 
 
 def __getattr__(name: str) -> object:
@@ -15,6 +15,10 @@ def __getattr__(name: str) -> object:
         from omx_tasks import api
 
         return getattr(api, name)
+    if name == "AsyncClient":
+        from omx_tasks.async_client import AsyncClient
+
+        return AsyncClient
     if name == "Operation":
         from omx_tasks.graph.model import Operation
 

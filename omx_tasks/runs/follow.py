@@ -90,7 +90,7 @@ def _follow(store: Store, run_id: str, timeout: float | None) -> Iterator[Change
         left = BLOCK if deadline is None else min(BLOCK, max(0.001, deadline - time.monotonic()))
         wait = ("BLOCK", max(1, round(left * 1000)))
         answer = store.command(stream, "XREAD", "COUNT", 1000, *wait, "STREAMS", stream, last)
-        entries = list(_entries(answer))
+        entries = list(entries_of(answer))
         if not entries and not store.command(stream, "EXISTS", stream):
             raise NotFoundError(f"run {run_id!r} is gone: it is not kept any longer")
         for change in changes_of(entries):
@@ -121,7 +121,8 @@ def changes_of(entries: Iterable[Entry]) -> Iterator[Change]:
             yield Change(at, operation, state, detail)
 
 
-def _entries(answer: object) -> Iterator[Entry]:
+def entries_of(answer: object) -> Iterator[Entry]:
+    """Return what an ``XREAD`` of one stream found."""
     if isinstance(answer, dict):
         for entries in answer.values():
             yield from entries
