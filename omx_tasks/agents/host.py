@@ -15,25 +15,25 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from omx_tasks.agents import policy
 from omx_tasks.agents.affinity import Affinity
 from omx_tasks.agents.caller import Caller
 from omx_tasks.agents.cancellations import Cancellations
 from omx_tasks.agents.capabilities import Capabilities
-from omx_tasks.agents.chores import Chore, Chores
-from omx_tasks.agents.footprint import Footprint
-from omx_tasks.agents.foresight import Foresight
+from omx_tasks.agents.health.chores import Chore, Chores
+from omx_tasks.agents.health.footprint import Footprint
+from omx_tasks.agents.health.liveness import Liveness
+from omx_tasks.agents.health.pulse import Pulse, file_of
+from omx_tasks.agents.health.tenure import EVERY, Tenure, limit_of
 from omx_tasks.agents.heartbeat import Heartbeat
-from omx_tasks.agents.liveness import Liveness
 from omx_tasks.agents.outages import Outages
 from omx_tasks.agents.profile import of_settings, roles_of
-from omx_tasks.agents.pulse import Pulse, file_of
 from omx_tasks.agents.runner import Advance, Runner
 from omx_tasks.agents.stopwatch import Stopwatch
 from omx_tasks.agents.telling import Publisher, Telling
-from omx_tasks.agents.tenure import EVERY, Tenure, limit_of
 from omx_tasks.agents.turns import Turns
-from omx_tasks.agents.warmer import Warmer
+from omx_tasks.agents.warming import policy
+from omx_tasks.agents.warming.foresight import Foresight
+from omx_tasks.agents.warming.warmer import Warmer
 from omx_tasks.agents.wire import Wire
 from omx_tasks.errors import OperationError
 from omx_tasks.mcp import reaper

@@ -23,8 +23,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from omx_tasks.agents.policy import NONE, PLANNED
 from omx_tasks.agents.registry import agents as registered
+from omx_tasks.agents.warming.policy import NONE, PLANNED
 from omx_tasks.bench import sleeper
 from omx_tasks.bench.figures import Goal
 from omx_tasks.bench.fleet import GRACE, wait_until_warm

@@ -15,7 +15,7 @@ import psutil
 
 from omx_tasks import settings
 from omx_tasks.agents import templates
-from omx_tasks.agents.nurseries import NurseryRecord, nurseries
+from omx_tasks.agents.scaling.nurseries import NurseryRecord, nurseries
 from omx_tasks.agents.templates import EVERYTHING, Warm
 from omx_tasks.cli.output import config_option, json_option, print_json, say
 from omx_tasks.cli.target import existing_store, running_system, server_file

@@ -14,10 +14,10 @@ from rich.live import Live
 from rich.text import Text
 
 from omx_tasks import sizes
-from omx_tasks.agents.nurseries import nurseries
 from omx_tasks.agents.profile import ALL_WORDS
 from omx_tasks.agents.registry import AgentRecord
 from omx_tasks.agents.registry import agents as read_agents
+from omx_tasks.agents.scaling.nurseries import nurseries
 from omx_tasks.cli.coordinators import TITLES as COORDINATORS
 from omx_tasks.cli.coordinators import print_coordinators
 from omx_tasks.cli.coordinators import rows as coordinator_rows

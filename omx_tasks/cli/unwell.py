@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from rich.text import Text
 
-from omx_tasks.agents.nurseries import NurseryRecord
 from omx_tasks.agents.registry import AgentRecord
+from omx_tasks.agents.scaling.nurseries import NurseryRecord
 
 _STYLES = {"crash loop": "bold red", "waiting": "red", "draining": "yellow"}
 _COUNTED = (

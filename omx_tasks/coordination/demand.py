@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from omx_tasks.agents.kinds import Kind
+from omx_tasks.agents.scaling.kinds import Kind
 from omx_tasks.broker import audit
 from omx_tasks.broker.audit import QueueReport
 from omx_tasks.broker.routing import PREFIX

@@ -1,8 +1,9 @@
 """The duty that keeps as many agents as are needed: it looks at queues and agents, and asks for more or fewer.
 
-What is decided, and how, is in `agents.autoscale`; which nursery gets or gives an agent, in `agents.spread`. Without a
-leader nothing changes: nurseries keep what they were asked for last. Each change is told as ``agent.scaled``, and what
-was decided last is written down for all to see (`decided`): whoever starts agents by other means scales by that.
+What is decided, and how, is in `agents.scaling.autoscale`; which nursery gets or gives an agent, in
+`agents.scaling.spread`. Without a leader nothing changes: nurseries keep what they were asked for last. Each change is
+told as ``agent.scaled``, and what was decided last is written down for all to see (`decided`): whoever starts agents by
+other means scales by that.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import time
 from collections.abc import Mapping
 
 from omx_tasks.agents import templates
-from omx_tasks.agents.autoscale import Decision, Past, Seen, decide
-from omx_tasks.agents.kinds import Kind, kinds_of
-from omx_tasks.agents.nurseries import asked, nurseries, want
 from omx_tasks.agents.registry import agents
-from omx_tasks.agents.spread import Free, free_of, room, spread
+from omx_tasks.agents.scaling.autoscale import Decision, Past, Seen, decide
+from omx_tasks.agents.scaling.kinds import Kind, kinds_of
+from omx_tasks.agents.scaling.nurseries import asked, nurseries, want
+from omx_tasks.agents.scaling.spread import Free, free_of, room, spread
 from omx_tasks.agents.templates import Warm
 from omx_tasks.coordination import decided
 from omx_tasks.coordination.decided import Decided

@@ -11,11 +11,11 @@
                                 │                                      ▼
                                 └── one too many, and the least busy ─► draining (SIGTERM) ─► gone
 
-How many are wanted is read from the store once a second (`agents.nurseries`), within ``least`` and ``most``; what is up
-is told there, with what an agent offers, what it uses and how long it takes to be warm: by that it is scaled. A death
-is told as the event ``agent.died``; the third one soon after a start, as ``agent.crashing`` too: the agent is started
-again all the same, after at most half a minute; within seconds where no other one is up, so that what ends one agent
-after the other does not hold up all that waits.
+How many are wanted is read from the store once a second (`agents.scaling.nurseries`), within ``least`` and ``most``;
+what is up is told there, with what an agent offers, what it uses and how long it takes to be warm: by that it is
+scaled. A death is told as the event ``agent.died``; the third one soon after a start, as ``agent.crashing`` too: the
+agent is started again all the same, after at most half a minute; within seconds where no other one is up, so that what
+ends one agent after the other does not hold up all that waits.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ import psutil
 
 from omx_tasks import settings
 from omx_tasks.agents import profile
-from omx_tasks.agents.nurseries import NurseryRecord, beat, leave
 from omx_tasks.agents.profile import Profile
 from omx_tasks.agents.registry import agents as registered
+from omx_tasks.agents.scaling.nurseries import NurseryRecord, beat, leave
 from omx_tasks.agents.telling import Publisher
 from omx_tasks.deploy import footprint
 from omx_tasks.deploy.forkserver import ForkServer

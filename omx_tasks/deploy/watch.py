@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from omx_tasks.agents.pulse import file_of
+from omx_tasks.agents.health.pulse import file_of
 
 #: Seconds between two looks; and from one to the next from which on this process was not on time.
 EVERY, LATE = 1.0, 2.5

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal, TypeAlias
 
-from omx_tasks.agents.nurseries import NurseryRecord, nurseries
 from omx_tasks.agents.registry import AgentRecord, agents, broken_servers
+from omx_tasks.agents.scaling.nurseries import NurseryRecord, nurseries
 from omx_tasks.durability import Durability
 from omx_tasks.errors import OmxError
 from omx_tasks.mcp.config import ServerFile

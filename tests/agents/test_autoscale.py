@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omx_tasks.agents.autoscale import Past, Seen, decide, needed
-from omx_tasks.agents.kinds import kinds_of
-from omx_tasks.agents.nurseries import NurseryRecord
-from omx_tasks.agents.spread import free_of, room, spread
+from omx_tasks.agents.scaling.autoscale import Past, Seen, decide, needed
+from omx_tasks.agents.scaling.kinds import kinds_of
+from omx_tasks.agents.scaling.nurseries import NurseryRecord
+from omx_tasks.agents.scaling.spread import free_of, room, spread
 from omx_tasks.monitoring.forecast import forecast
 
 CALM = Seen(

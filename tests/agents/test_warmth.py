@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from omx_tasks.agents import policy
-from omx_tasks.agents.warmth import State, Warmth
-from omx_tasks.agents.worth import HALF, Candidate, Frequency, to_close
+from omx_tasks.agents.warming import policy
+from omx_tasks.agents.warming.warmth import State, Warmth
+from omx_tasks.agents.warming.worth import HALF, Candidate, Frequency, to_close
 from omx_tasks.errors import ConfigurationError
 from omx_tasks.mcp import config
 from omx_tasks.settings import load

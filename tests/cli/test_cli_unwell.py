@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from omx_tasks.agents.nurseries import NurseryRecord
+from omx_tasks.agents.scaling.nurseries import NurseryRecord
 from omx_tasks.cli.unwell import unwell
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from omx_tasks.agents.pulse import file_of
+from omx_tasks.agents.health.pulse import file_of
 from omx_tasks.agents.registry import AgentRecord
 from omx_tasks.deploy.quarantine import PATIENCE, unfit
 from omx_tasks.deploy.watch import Watch

@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from omx_tasks.agents.nurseries import nurseries, want
 from omx_tasks.agents.registry import agents
+from omx_tasks.agents.scaling.nurseries import nurseries, want
 from omx_tasks.api import Run
 from omx_tasks.bench import sleeper
 from omx_tasks.coordination import decided

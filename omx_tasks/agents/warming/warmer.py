@@ -33,11 +33,11 @@ from typing import Any
 import psutil
 
 from omx_tasks.agents.capabilities import Capabilities
-from omx_tasks.agents.foresight import Foresight, Seen
-from omx_tasks.agents.policy import Policy
-from omx_tasks.agents.warmth import State, Warmth
+from omx_tasks.agents.warming.foresight import Foresight, Seen
+from omx_tasks.agents.warming.policy import Policy
+from omx_tasks.agents.warming.warmth import State, Warmth
+from omx_tasks.agents.warming.worth import Candidate, to_close
 from omx_tasks.agents.wire import Wire
-from omx_tasks.agents.worth import Candidate, to_close
 from omx_tasks.errors import OmxError, OperationError
 from omx_tasks.mcp.pool import SessionPool
 from omx_tasks.mcp.session import Session

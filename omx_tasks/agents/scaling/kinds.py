@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from omx_tasks.agents.nurseries import NurseryRecord
 from omx_tasks.agents.profile import ALL_WORDS
 from omx_tasks.agents.registry import AgentRecord
+from omx_tasks.agents.scaling.nurseries import NurseryRecord
 from omx_tasks.broker.routing import words_of
 from omx_tasks.graph.operation import SERVER
 from omx_tasks.priorities import Priority

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from omx_tasks.agents.nurseries import NurseryRecord
+from omx_tasks.agents.scaling.nurseries import NurseryRecord
 
 #: Bytes that are free, by host.
 Free = dict[str, int]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from omx_tasks.agents.worth import Frequency
+from omx_tasks.agents.warming.worth import Frequency
 
 
 class State(StrEnum):
