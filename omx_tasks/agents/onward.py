@@ -25,7 +25,7 @@ from celery.worker import state
 
 from omx_tasks.broker.routing import queue_of
 from omx_tasks.errors import OmxError
-from omx_tasks.graph.marker import task_id
+from omx_tasks.graph.marker import OPERATION, task_id
 from omx_tasks.graph.stored import StoredPlan
 from omx_tasks.results.joins import Following, Start
 
@@ -71,9 +71,11 @@ class OnRequest:
         return f"<OnRequest {self._consumer!r}>"
 
     def may_stay(self, run_id: str, plan: StoredPlan, operation: str) -> bool:
-        """Whether this agent consumes its queue, at its priority, and it was not revoked."""
+        """Whether this agent consumes its queue, at its priority and any rate, and it was not revoked."""
         step = plan.step(operation)
         if len(step.needed(operation)) > MOST_REFERENCES:
+            return False
+        if self._consumer.task_buckets[OPERATION] is not None:
             return False
         queue, own = queue_of(step.capabilities), self._consumer.task_consumer
         takes = own.consuming_from(queue) and step.priority in own.channel.serves(queue)

@@ -3,7 +3,7 @@
 Celery asks a task's strategy for a function that handles each message. Its own makes a request object, which costs
 more than all else between the claim and the call. This one keeps what operators see (``inspect active``, revoke,
 events, counts). A message with an ETA, an expiry, time limits or stamps, or one that names no operation, is left
-to Celery's own strategy, and so is every message in Celery's other pools.
+to Celery's own strategy, and so is every message while operations have a rate limit, and in Celery's other pools.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def operations(task: Any, app: Any, consumer: Any) -> Handler:
     taker = Taker(task, consumer, host)
 
     def handle(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **_: Any) -> None:
-        if _is_special(message.headers) or not taker.take(message):
+        slow = consumer.task_buckets[task.name] is not None
+        if slow or _is_special(message.headers) or not taker.take(message):
             fallback(message, body, ack, reject, callbacks)
 
     return handle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -127,3 +128,20 @@ def test_a_message_that_names_no_operation_fails_alone(
     result = app.send_task("celery.accumulate", ("last",), queue=queue)
     assert result.get(timeout=10) == ["last"]
     assert shared.run(shared.call("a")).state == "succeeded"
+
+
+def test_operations_keep_to_a_rate_limit_beside_and_after_each_other(
+    app: Celery, node: str, shared: Fleet
+) -> None:
+    def limit(rate: str) -> None:
+        app.control.rate_limit("omx.operation", rate, destination=[node], reply=True, timeout=2)
+
+    limit("3/s")
+    try:
+        began = time.monotonic()
+        aside, first = shared.call("aside"), shared.call("first")
+        view = shared.run(aside, first, shared.call("next", needs=["first"]))
+        assert view.state == "succeeded"
+        assert time.monotonic() - began > 0.6
+    finally:
+        limit("0")
