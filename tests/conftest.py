@@ -51,7 +51,7 @@ def queue() -> str:
     return f"test-{uuid.uuid4().hex[:12]}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def until() -> Until:
     """Wait for a condition to come true, at most so many seconds."""
 
