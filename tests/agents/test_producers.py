@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from fleet import Fleet
 
-from omx_tasks import ordering
+from omx_tasks import Priority, Run, ordering
+from omx_tasks.broker import queues
+from omx_tasks.broker.queues import Posting
 from omx_tasks.errors import NotFoundError, UsageError
 from omx_tasks.events.watch import Watch
 from omx_tasks.store import keys
@@ -104,3 +106,22 @@ def test_a_question_about_no_run_says_so(store: Store) -> None:
         ordering.answer(store, {"run": "nix", "wait": 5})
     with pytest.raises(UsageError, match="a number of seconds from 0 to 60"):
         ordering.answer(store, {"run": "nix", "wait": 61})
+
+
+def test_a_message_that_no_celery_wrote_is_an_order_and_its_result_a_key(
+    shared: Fleet, store: Store, until: Any
+) -> None:
+    order = uuid.uuid4().hex
+    message = {
+        "body": json.dumps([[], {"graph": _graph()}, {}]),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {"lang": "go", "task": "omx.run", "id": order},
+        "properties": {"delivery_tag": order, "delivery_info": {"routing_key": "celery"}},
+    }
+    store.run(queues.publish("celery", [Posting(order, json.dumps(message), Priority.P2)]))
+    key = f"celery-task-meta-{order}"
+    until(lambda: store.command(key, "GET", key))
+    answer = json.loads(store.command(key, "GET", key))
+    assert answer["status"] == "SUCCESS", answer
+    assert Run(answer["result"], store).wait(30).succeeded
