@@ -170,11 +170,12 @@ def make_listening(consumer: Any) -> Listening:
 
 
 def modules_imported(**_: Any) -> None:
-    """A program of Celery's begins: Flower is taught what a cluster is."""
+    """A program of Celery's begins: Flower, which works with the current app, is taught what a cluster is."""
     context = click.get_current_context(silent=True)
     if context is not None and context.info_name == "flower":
         from omx_tasks.monitoring import flower
 
+        app.set_current()
         flower.install(make_store)
 
 
