@@ -728,7 +728,7 @@ def test_operations_of_priorities_that_are_not_served_are_left_and_hold_up_no_ot
     _until_subscribed(connection)
     publishing.publish("now", routing_key=name, priority=0)
     with pytest.raises(TimeoutError):
-        connection.drain_events(timeout=0.5)
+        connection.drain_events(timeout=SLOW_POLL * 1.5)  # between two slow looks
     (consumption,) = connection.transport.poller._consumptions.values()
     assert not consumption.hungry
     assert consumption.link is None
