@@ -719,7 +719,7 @@ def test_a_claim_takes_no_more_than_a_batch_and_the_next_one_follows_at_once(
 
 
 def test_operations_of_priorities_that_are_not_served_are_left_and_hold_up_no_others(
-    connect: Connect, store: Store, queue: str
+    connect: Connect, store: Store, queue: str, until: Until
 ) -> None:
     """What is left neither keeps a consumer busy nor hides the bell of what is for it."""
     name = f"omx.{queue}"
@@ -727,11 +727,14 @@ def test_operations_of_priorities_that_are_not_served_are_left_and_hold_up_no_ot
     got, _ = _consume(connection, Queue(name))
     _until_subscribed(connection)
     publishing.publish("now", routing_key=name, priority=0)
-    with pytest.raises(TimeoutError):
-        connection.drain_events(timeout=SLOW_POLL * 1.5)  # between two slow looks
     (consumption,) = connection.transport.poller._consumptions.values()
-    assert not consumption.hungry
-    assert consumption.link is None
+
+    def at_rest() -> bool:
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0.5)
+        return not consumption.hungry and consumption.link is None
+
+    until(at_rest)
     for number in range(3):
         publishing.publish(f"later{number}", routing_key=name, priority=2)
         _collect(connection, 1, seconds=SLOW_POLL / 2)
