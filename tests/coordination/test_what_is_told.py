@@ -131,7 +131,9 @@ def test_a_run_whose_time_is_over_ends_and_is_told_without_any_agent(
 ) -> None:
     run = begun(store, timeout=0.01)
     reconcile = ReconcileDuty(given)
-    until(lambda: (reconcile(term), run.view().state)[1] == "cancelled")  # others' runs may be open, too
+    until(
+        lambda: (reconcile(term), run.view().state)[1] == "cancelled"
+    )  # others' runs may be open, too
     reconcile(term)
     (said,) = told("run.cancelled", run=run.id)
     assert said["error"]["kind"] == "timeout"
