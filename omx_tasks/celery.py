@@ -176,7 +176,7 @@ def modules_imported(**_: Any) -> None:
         from omx_tasks.monitoring import flower
 
         app.set_current()
-        flower.install(make_store)
+        flower.install(broker_url)
 
 
 def worker_begins(sender: Any, **_: Any) -> None:

@@ -32,15 +32,23 @@ PAGES = Path(__file__).with_name("pages")
 #: What tells operations apart: the id is the run's and the operation's, the arguments name server and tool.
 COLUMNS = "uuid,name,kwargs,state,received,runtime,worker"
 ADDRESS = "127.0.0.1"
+#: Seconds after which an agent that ended is listed no more: each that starts has a name of its own.
+ENDED = 600
+#: Seconds in which the cluster must answer whoever looks at a page.
+ANSWER = 5.0
 
 
-def install(make_store: Callable[[], Store]) -> None:
-    """Teach the Flower of this process; what its user chose stays."""
-    source = Queues(make_store)
+def install(url: Callable[[], str]) -> None:
+    """Teach the Flower of this process of the cluster at ``url``; what its user chose stays."""
+    source = Queues(url)
     views.Broker = lambda *_args, **_given: source
     views.BaseHandler.create_template_loader = lambda _handler, path: Pages(path)
-    for name, ours in (("tasks_columns", COLUMNS), ("address", ADDRESS)):
-        option = options._options[name.replace("_", "-")]
+    for name, ours in (
+        ("tasks-columns", COLUMNS),
+        ("address", ADDRESS),
+        ("purge-offline-workers", ENDED),
+    ):
+        option = options._options[name]
         if option.value() == option.default:
             option.set(ours)
 
@@ -48,8 +56,8 @@ def install(make_store: Callable[[], Store]) -> None:
 class Queues:
     """The queues as Flower asks for them, from any thread; the client is made when it is first needed."""
 
-    def __init__(self, make_store: Callable[[], Store]) -> None:
-        self._make_store = make_store
+    def __init__(self, url: Callable[[], str]) -> None:
+        self._url = url
         self._store: Store | None = None
 
     async def queues(self, _names: Iterable[str]) -> list[dict[str, Any]]:
@@ -62,7 +70,7 @@ class Queues:
 
     def _reports(self) -> list[QueueReport]:
         if self._store is None:
-            self._store = self._make_store()
+            self._store = Store(self._url(), timeout=ANSWER)
         return audit.reports(self._store)
 
 
