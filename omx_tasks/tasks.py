@@ -65,7 +65,7 @@ def run(task: Task, **asked: Any) -> str:
         raise rejection(error) from error
 
 
-@shared_task(name="omx.result", base=OrderTask)
+@shared_task(name="omx.result", base=OrderTask, acks_late=True, reject_on_worker_lost=True)
 def result(**asked: Any) -> dict[str, Any]:
     """Return how a run is."""
     return OrderTask.answer(asked)

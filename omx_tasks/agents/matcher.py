@@ -31,7 +31,8 @@ from omx_tasks.priorities import Priority
 #: Of more templates, agents or problems than so many, these are named.
 NAMED, MOST_PROBLEMS = 3, 25
 QUEUE_ANYWAY = (
-    "To have it queued all the same, until such an agent is up: `omx run --wait-for-agents`"
+    "To have it queued all the same, until such an agent is up: `omx run --wait-for-agents`, or wait_for_agents "
+    "where a program asks"
 )
 
 

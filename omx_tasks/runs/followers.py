@@ -1,7 +1,8 @@
 """Follows many runs at once, for callers that may not wait: one thread, one request a master for the news of all.
 
-A run that had news is asked again soon, a quiet one more and more seldom. What came is told in the thread; who is
-told must not wait there.
+A run that had news is asked again soon, a quiet one more and more seldom. One whose shard is away is asked again for
+as long as a request may take, and then told the reason; the others go on meanwhile. What came is told in the thread;
+who is told must not wait there.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from dataclasses import dataclass, field
 from omx_tasks.errors import NotFoundError, OmxError, UsageError
 from omx_tasks.runs.follow import Change, changes_of, entries_of
 from omx_tasks.store import keys
-from omx_tasks.store.client import Store
-from omx_tasks.store.link import Command
+from omx_tasks.store.client import Store, StoreError
+from omx_tasks.store.link import ReplyError
+from omx_tasks.store.requests import Request
 
 #: Seconds between two looks at a run, after news and at most.
 SOON, SELDOM = 0.01, 0.1
-MOST = 1000
+#: Seconds that one request waits for a node, and entries that it brings at most.
+ATTEMPT, MOST = 2.0, 1000
 
 #: Takes changes; then None when the run is over, or an error, and nothing more.
 Told = Callable[[list[Change] | OmxError | None], None]
@@ -34,12 +37,14 @@ class Following:
     last: str = "0"
     pause: float = SOON
     due: float = field(default_factory=time.monotonic)
+    heard: float = field(default_factory=time.monotonic)
 
-    def questions(self) -> list[tuple[str, Command]]:
+    def questions(self) -> list[Request]:
         """Return what to ask: what is new, and whether the run is there, and how often it was resumed."""
         stream, about = keys.stream(self.run_id), keys.run(self.run_id)
         news = ("XREAD", "COUNT", MOST, "STREAMS", stream, self.last)
-        return [(stream, news), (about, ("HMGET", about, "name", "generation"))]
+        fields = ("HMGET", about, "name", "generation")
+        return [Request.plain(stream, news), Request.plain(about, fields)]
 
     def take(self, news: object, about: list[bytes | None]) -> bool:
         """Tell what came; False when that was the last of it."""
@@ -57,7 +62,8 @@ class Following:
             self.told(None)
             return False
         self.pause = SOON if changes else min(SELDOM, self.pause * 1.5)
-        self.due = time.monotonic() + self.pause
+        self.heard = time.monotonic()
+        self.due = self.heard + self.pause
         return True
 
 
@@ -107,12 +113,7 @@ class Followers:
 
     def _run(self) -> None:
         while (due := self._next()) is not None:
-            try:
-                self._look(due)
-            except OmxError as error:
-                for following in due:
-                    following.told(error)
-                self._forget(due)
+            self._look(due)
 
     def _next(self) -> list[Following] | None:
         """Wait until runs are to be asked, and return those; None when nobody follows any."""
@@ -126,9 +127,25 @@ class Followers:
             return None
 
     def _look(self, due: list[Following]) -> None:
-        answers = iter(self._store.commands([ask for one in due for ask in one.questions()]))
-        over = [one for one in due if not one.take(next(answers), next(answers))]
-        self._forget(over)
+        asked = [(following, following.questions()) for following in due]
+        limit = time.monotonic() + ATTEMPT
+        reason = self._store.try_once([one for _, both in asked for one in both], limit)
+        self._forget([one for one, both in asked if not self._goes_on(one, both, reason)])
+
+    def _goes_on(self, one: Following, asked: list[Request], reason: str | None) -> bool:
+        """Tell what was answered, if all was; False when that, or the lack of it, was the last."""
+        if all(request.done for request in asked):
+            news, about = (request.reply for request in asked)
+            refused = next((one for one in (news, about) if isinstance(one, ReplyError)), None)
+            if refused is None:
+                return one.take(news, about)
+            one.told(StoreError(f"run {one.run_id} cannot be followed: {refused}"))
+            return False
+        one.due = time.monotonic() + SELDOM
+        if one.due < one.heard + self._store.timeout:
+            return True
+        one.told(self._store.unconfirmed(reason, asked))
+        return False
 
     def _forget(self, over: Iterable[Following]) -> None:
         with self._lock:
