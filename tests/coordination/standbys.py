@@ -45,11 +45,12 @@ class Standbys:
         return coordinators(self.store)
 
     def leader(self, *, but: int = 0) -> CoordinatorRecord:
-        """Wait until one leads that is another process than ``but``."""
+        """Wait until one of ours leads that is another process than ``but``."""
         found: list[CoordinatorRecord] = []
+        ours = {process.pid for process in self.processes} - {but}
 
         def is_there() -> bool:
-            found[:] = [one for one in self.up() if one.leads and one.pid != but]
+            found[:] = [one for one in self.up() if one.leads and one.pid in ours]
             return bool(found)
 
         self.until(is_there, END)

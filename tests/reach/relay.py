@@ -23,12 +23,18 @@ class Relay:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                near, _ = self._listening.accept()
-                far = socket.create_connection((HOST, self.target))
-                self.carried += 1
-                self._open += [near, far]
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+                self._carry(self._listening.accept()[0])
+
+    def _carry(self, near: socket.socket) -> None:
+        try:
+            far = socket.create_connection((HOST, self.target))
+        except OSError:  # as a proxy does whose backend is away
+            near.close()
+            return
+        self.carried += 1
+        self._open += [near, far]
+        for source, sink in ((near, far), (far, near)):
+            threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
