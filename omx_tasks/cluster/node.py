@@ -74,20 +74,23 @@ class Node(Peer):
         return self.pid() is None
 
     def wait_until_it_answers(self, deadline: float) -> None:
-        """Wait for the first answer; raise ClusterError where the process ends or time is up."""
+        """Wait for the first answer; raise ClusterError where the process ends or time is up.
+
+        Another server may have taken the port a moment before. It is no answer of ours: a cluster that was made with it
+        would be one with that server's own.
+        """
         while True:
-            try:
-                self._client.ping()
-            except redis.BusyLoadingError:
-                return
-            except redis.RedisError:
-                if self.pid() is None:
-                    raise ClusterError(self.explain("ended while it started")) from None
-                if time.monotonic() > deadline:
-                    raise ClusterError(self.explain("does not answer")) from None
-                time.sleep(POLL_SECONDS / 4)
-            else:
-                return
+            with suppress(redis.RedisError):
+                try:
+                    if self._client.info("server")["process_id"] == self.pid():
+                        return
+                except redis.BusyLoadingError:
+                    return
+            if self.pid() is None:
+                raise ClusterError(self.explain("ended while it started"))
+            if time.monotonic() > deadline:
+                raise ClusterError(self.explain("does not answer"))
+            time.sleep(POLL_SECONDS / 4)
 
     def stop(self, timeout: float = STOP_SECONDS) -> None:
         """End the process: SIGTERM, and SIGKILL after ``timeout`` seconds."""
