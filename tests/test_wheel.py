@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import sysconfig
@@ -34,8 +35,10 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, *command: str) -> str:
     """Run a program of the environment, away from the checkout, and return what it printed."""
+    away = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [str(folder / command[0]), *command[1:]],
+        env=away,
         cwd=folder,
         check=True,
         timeout=100,

@@ -16,12 +16,17 @@ from omx_tasks.mcp.config import ServerConfig
 
 #: What of the environment a server gets besides its own ``env``: the few variables that the SDK takes for safe.
 SAFE = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
+#: Bytes of a socket's path at most (man 7 unix), and of its name in the folder, the slash before it included.
+LONGEST, NAME = 107, 22
 
 
 def folder(environ: Mapping[str, str]) -> Path:
     """Return the folder of the sockets, made if need be; raises `ConfigurationError` where others may look into it."""
     base = environ.get("XDG_RUNTIME_DIR")
-    place = Path(base) / "omx" if base else Path(tempfile.gettempdir()) / f"omx-{os.getuid()}"
+    mine = f"omx-{os.getuid()}"
+    place = Path(base) / "omx" if base else Path(tempfile.gettempdir()) / mine
+    if not base and len(os.fsencode(place)) + NAME > LONGEST:
+        place = Path("/tmp") / mine  # noqa: S108 - it is looked at below whether it is this user's alone
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = place.lstat()

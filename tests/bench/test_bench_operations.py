@@ -13,7 +13,8 @@ import psutil
 import pytest
 from rich.console import Console
 
-from omx_tasks.bench.operations import QUICK, Measured
+from omx_tasks.bench.operations import QUICK
+from omx_tasks.bench.place import Measured
 from omx_tasks.bench.ways import DIRECT, GROUPED, SINGLE, SLOT, STOCK, Compared, Way
 from omx_tasks.cli.bench import table_of_rows, table_of_ways
 
@@ -77,7 +78,7 @@ def test_the_overhead_is_what_a_call_takes_longer_than_directly_within_one_round
 def test_the_tables_show_each_way_and_each_goal() -> None:
     compared = Compared(10, [_round(1, 2, 3, 6, 7)])
     out = io.StringIO()
-    measured = Measured(QUICK, compared, compared.rows(), 3)
+    measured = Measured(QUICK, compared.rows(), 3)
     Console(file=out, width=100).print(table_of_ways(compared), table_of_rows(measured))
     for text in (*WAYS, "1 round", "1,000", "100,000", "≤ 0.3", "≥ 0.5"):
         assert text in out.getvalue()

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from omx_tasks.mcp import config, keeper
+from omx_tasks.mcp import config, keeper, rendezvous
 from omx_tasks.mcp.calls import Progress, call
 from omx_tasks.mcp.pool import SessionPool
 from omx_tasks.settings import Share
@@ -302,3 +302,12 @@ def test_the_socket_is_for_its_user_alone(run, agents, servers, meeting):
         return oct(socket.stat().st_mode & 0o777), oct(socket.parent.stat().st_mode & 0o777)
 
     assert run(scenario()) == ("0o600", "0o700")
+
+
+def test_a_socket_has_a_short_path_wherever_temporary_files_are(monkeypatch, tmp_path):
+    far = tmp_path / ("long" * 25)
+    far.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(far))
+    place = rendezvous.socket_of(Path("servers.json"), {})
+    assert len(os.fsencode(place)) <= rendezvous.LONGEST
+    assert place.parent.stat().st_mode & 0o077 == 0
