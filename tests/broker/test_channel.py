@@ -731,7 +731,7 @@ def test_operations_of_priorities_that_are_not_served_are_left_and_hold_up_no_ot
 
     def at_rest() -> bool:
         with pytest.raises(TimeoutError):
-            connection.drain_events(timeout=0.5)
+            connection.drain_events(timeout=0.3)
         return not consumption.hungry and consumption.link is None
 
     until(at_rest)

@@ -176,7 +176,7 @@ def test_an_agent_that_dies_again_and_again_is_told_of_as_crashing_once(kept, un
     assert (crashing["reason"], crashing["deaths"]) == ("was ended by SIGKILL", 3)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_a_load_brings_agents_and_its_end_drains_them_without_loss(kept, store, term, until):
     given = load({})
     duty, said = ScalingDuty(given, Expected(given)), []
@@ -187,7 +187,7 @@ def test_a_load_brings_agents_and_its_end_drains_them_without_loss(kept, store, 
 
     want(store, kept.nursery.id, 1)
     until(lambda: _record(kept, store).running == 1, PATIENCE)
-    run = kept.submit(store, 800, 1.0)
+    run = kept.submit(store, 600, 1.0)
 
     def three() -> bool:
         look()
@@ -204,7 +204,7 @@ def test_a_load_brings_agents_and_its_end_drains_them_without_loss(kept, store, 
         record = _record(kept, store)
         return run.status().over and record.running == len(record.agents) == 1
 
-    until(one, PATIENCE)
+    until(one, 2 * PATIENCE)
     view = run.wait(PATIENCE)
     assert view.succeeded
     assert {operation.attempts for operation in view.operations.values()} == {1}
