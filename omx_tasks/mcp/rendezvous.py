@@ -22,11 +22,7 @@ LONGEST, NAME = 107, 22
 
 def folder(environ: Mapping[str, str]) -> Path:
     """Return the folder of the sockets, made if need be; raises `ConfigurationError` where others may look into it."""
-    base = environ.get("XDG_RUNTIME_DIR")
-    mine = f"omx-{os.getuid()}"
-    place = Path(base) / "omx" if base else Path(tempfile.gettempdir()) / mine
-    if not base and len(os.fsencode(place)) + NAME > LONGEST:
-        place = Path("/tmp") / mine  # noqa: S108 - it is looked at below whether it is this user's alone
+    place = next(one for one in _places(environ) if len(os.fsencode(one)) + NAME <= LONGEST)
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = place.lstat()
@@ -37,6 +33,15 @@ def folder(environ: Mapping[str, str]) -> Path:
             f"{place} is not this user's alone, so no servers are shared there: remove it, or set XDG_RUNTIME_DIR"
         )
     return place
+
+
+def _places(environ: Mapping[str, str]) -> Iterator[Path]:
+    """Yield where the folder may be, the best one first; the last has a short path for sure."""
+    base, mine = environ.get("XDG_RUNTIME_DIR"), f"omx-{os.getuid()}"
+    if base:
+        yield Path(base) / "omx"
+    yield Path(tempfile.gettempdir()) / mine
+    yield Path("/tmp") / mine  # noqa: S108 - whether it is this user's alone is looked at
 
 
 def socket_of(path: Path, environ: Mapping[str, str]) -> Path:

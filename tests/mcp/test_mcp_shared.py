@@ -308,6 +308,7 @@ def test_a_socket_has_a_short_path_wherever_temporary_files_are(monkeypatch, tmp
     far = tmp_path / ("long" * 25)
     far.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(far))
-    place = rendezvous.socket_of(Path("servers.json"), {})
-    assert len(os.fsencode(place)) <= rendezvous.LONGEST
-    assert place.parent.stat().st_mode & 0o077 == 0
+    for environ in ({}, {"XDG_RUNTIME_DIR": str(far)}):
+        place = rendezvous.socket_of(Path("servers.json"), environ)
+        assert len(os.fsencode(place)) <= rendezvous.LONGEST
+        assert place.parent.stat().st_mode & 0o077 == 0
