@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from omx_tasks.agents.registry import AgentRecord
-from omx_tasks.agents.registry import agents as registered
-from omx_tasks.bench import sleeper
+from omx_tasks.bench import fleet, sleeper
 from omx_tasks.bench.place import Place
 from omx_tasks.deploy.forkserver import ForkServer
 from omx_tasks.deploy.nursery import ANSWER, Nursery
-from omx_tasks.deploy.process import Process, end_all
-from omx_tasks.errors import UnavailableError
 from omx_tasks.store.client import Store
 
 #: Seconds for agents to be warm, and to end.
@@ -38,67 +31,53 @@ def environ(
     """Return the environment of agents that have one server; without a ``command`` it is one that sleeps."""
     path = place.folder / f"{server}.json"
     path.write_text(json.dumps({"mcpServers": {server: command or SLEEPER}}), "utf-8")
-    url = place.store.address.uri(include_password=True)
-    ours = {"OMX_BROKER_URL": url, "OMX_RESULT_URL": url, "OMX_MCP_CONFIG": str(path)}
-    return {**os.environ, **ours, **more}
+    return fleet.environ(place.store, OMX_MCP_CONFIG=str(path), **more)
+
+
+@contextmanager
+def nursery(
+    place: Place,
+    name: str,
+    environ: Mapping[str, str],
+    least: int,
+    most: int,
+    idle: float = Nursery.idle,
+) -> Iterator[Nursery]:
+    """Run a nursery; it begins with the ``least`` agents, warm."""
+    kept = Nursery(
+        name=name,
+        forks=ForkServer(place.folder / f"{name}-forkserver.log", environ),
+        logs=place.folder,
+        environ=environ,
+        store=Store(place.store.address.uri(include_password=True), timeout=ANSWER),
+        least=least,
+        most=most,
+        idle=idle,
+    )
+    try:
+        kept.start(least)
+        kept.await_warm(threading.Event())
+        yield kept
+    finally:
+        kept.stop(GRACE)
+
+
+def pids_of(kept: Nursery) -> list[int]:
+    """Return the process ids of a nursery's agents, and of what they are forks of."""
+    shared = [kept.forks.pid] if kept.forks.pid else []
+    return [*shared, *fleet.pids_of(kept.processes)]
 
 
 @contextmanager
 def forked(place: Place, count: int, environ: Mapping[str, str]) -> Iterator[list[int]]:
     """Run forks of one process; its id is among theirs."""
-    nursery = Nursery(
-        name="forked",
-        forks=ForkServer(place.folder / "forkserver.log", environ),
-        logs=place.folder,
-        environ=environ,
-        store=Store(place.store.address.uri(include_password=True), timeout=ANSWER),
-        least=count,
-        most=count,
-    )
-    try:
-        nursery.start(count)
-        nursery.await_warm(threading.Event())
-        shared = [nursery.forks.pid] if nursery.forks.pid else []
-        yield [*shared, *_pids(nursery.processes)]
-    finally:
-        nursery.stop(GRACE)
+    with nursery(place, "forked", environ, count, count) as kept:
+        yield pids_of(kept)
 
 
 @contextmanager
 def separate(place: Place, count: int, environ: Mapping[str, str]) -> Iterator[list[int]]:
     """Run agents that are started one by one."""
-    nodes = [f"separate{number}@bench-{os.getpid()}" for number in range(count)]
-    processes = [process(place.folder, node) for node in nodes]
-    try:
-        for one in processes:
-            one.start(environ)
-        await_warm(place.store, nodes, processes)
-        yield _pids(processes)
-    finally:
-        end_all(processes, GRACE)
-
-
-def process(folder: Path, node: str) -> Process:
-    """Return an agent that is a process of its own; it does not run yet."""
-    name = node.partition("@")[0]
-    command = [sys.executable, "-m", "workers.agent", "--name", node]
-    return Process(name, command, folder / f"{name}.log")
-
-
-def await_warm(
-    store: Store,
-    nodes: Sequence[str],
-    processes: Sequence[Process],
-    ready: Callable[[AgentRecord], bool] = lambda _record: True,
-) -> None:
-    """Wait until all of them are heard, and are ``ready``."""
-    deadline = time.monotonic() + WARM
-    while not {*nodes} <= {record.name for record in registered(store) if ready(record)}:
-        for process in processes:
-            if not process.alive or time.monotonic() > deadline:
-                raise UnavailableError(f"{process.name} did not get warm:\n{process.tail()}")
-        time.sleep(PAUSE)
-
-
-def _pids(processes: Sequence[Process]) -> list[int]:
-    return [process.launched.pid for process in processes if process.launched]
+    environs = {f"separate{number}": environ for number in range(count)}
+    with fleet.started(place.folder, place.store, environs, WARM) as pids:
+        yield pids

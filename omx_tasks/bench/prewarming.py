@@ -14,7 +14,6 @@ the seconds for which servers were open before their first call.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,11 +24,9 @@ from typing import Any
 
 from omx_tasks.agents.registry import agents as registered
 from omx_tasks.agents.warming.policy import NONE, PLANNED
-from omx_tasks.bench import sleeper
+from omx_tasks.bench import fleet, sleeper
 from omx_tasks.bench.figures import Goal
-from omx_tasks.bench.fleet import GRACE, wait_until_warm
 from omx_tasks.bench.place import Place, Row
-from omx_tasks.deploy.process import Process, end_all
 from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.monitoring.report import Report, report_of, slots_for
 from omx_tasks.runs.history import read_history
@@ -169,20 +166,7 @@ def _server_file(folder: Path, graphs: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def _agents(place: Place, way: str, environ: Mapping[str, str]) -> Iterator[None]:
-    url = place.store.address.uri(include_password=True)
-    given = {**os.environ, "OMX_BROKER_URL": url, "OMX_RESULT_URL": url, **environ}
-    nodes = [f"{way}{number}@bench-{os.getpid()}" for number in range(AGENTS)]
-    processes = [_process(place.folder, node) for node in nodes]
-    try:
-        for process in processes:
-            process.start(given)
-        wait_until_warm(place.store, nodes, processes)
+    given = fleet.environ(place.store, **environ)
+    environs = {f"{way}{number}": given for number in range(AGENTS)}
+    with fleet.started(place.folder, place.store, environs):
         yield
-    finally:
-        end_all(processes, GRACE)
-
-
-def _process(folder: Path, node: str) -> Process:
-    name = node.partition("@")[0]
-    command = [sys.executable, "-m", "workers.agent", "--name", node]
-    return Process(name, command, folder / f"{name}.log")

@@ -22,8 +22,7 @@ from omx_tasks.bench import forks
 from omx_tasks.bench.place import DEADLINE, Measured, Place, Row, calls_of, independent
 from omx_tasks.bench.sides import our_side
 from omx_tasks.bench.wave import Course, Wave
-from omx_tasks.deploy.forkserver import ForkServer
-from omx_tasks.deploy.nursery import ANSWER, Nursery
+from omx_tasks.deploy.nursery import Nursery
 from omx_tasks.deploy.process import Process, end_all
 from omx_tasks.deploy.temporary import temporary_folder
 from omx_tasks.store.client import Store
@@ -84,25 +83,13 @@ def scaling(place: Place, wave: Wave, most: int) -> tuple[list[Row], list[Course
 def _agents(place: Place, server: str, least: int, most: int) -> Iterator[Nursery]:
     """Run a nursery that begins with ``least`` warm agents, and a coordinator."""
     environ = forks.environ(place, server, OMX_SLOTS=str(SLOTS))
-    nursery = Nursery(
-        name=server,
-        forks=ForkServer(place.folder / f"{server}-forks.log", environ),
-        logs=place.folder,
-        environ=environ,
-        store=Store(place.store.address.uri(include_password=True), timeout=ANSWER),
-        least=least,
-        most=most,
-        idle=IDLE,
-    )
     command = [sys.executable, "-m", "workers.coordinator"]
     coordinator = Process("coordinator", command, place.folder / f"{server}-coordinator.log")
     try:
         coordinator.start(environ)
-        nursery.start(least)
-        nursery.await_warm(threading.Event())
-        yield nursery
+        with forks.nursery(place, server, environ, least, most, idle=IDLE) as nursery:
+            yield nursery
     finally:
-        nursery.stop(GRACE)
         end_all([coordinator], GRACE)
 
 

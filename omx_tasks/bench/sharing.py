@@ -12,7 +12,6 @@ import json
 import os
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,14 +21,12 @@ from typing import Any
 
 import psutil
 
-from omx_tasks.bench import sleeper
+from omx_tasks.bench import fleet, forks, sleeper
 from omx_tasks.bench.figures import Goal
 from omx_tasks.bench.place import Place, Row, independent
-from omx_tasks.deploy.forkserver import ForkServer
-from omx_tasks.deploy.nursery import ANSWER, Nursery
+from omx_tasks.deploy.nursery import Nursery
 from omx_tasks.mcp import launchers
 from omx_tasks.settings import Share
-from omx_tasks.store.client import Store
 
 #: Agents, servers of each, and calls that are made for the throughput.
 AGENTS, SERVERS, CALLS = 4, 6, 2000
@@ -115,15 +112,12 @@ def _measure(
     # Names of its own: what agents of before have told of theirs is not waited for.
     named = {f"{name}_{share}": server for name, server in servers.items()}
     path.write_text(json.dumps({"mcpServers": named}), "utf-8")
-    url = place.store.address.uri(include_password=True)
-    environ = {
-        **os.environ,
-        "OMX_BROKER_URL": url,
-        "OMX_RESULT_URL": url,
-        "OMX_MCP_CONFIG": str(path),
-        "OMX_SHARE": share,
-        "XDG_RUNTIME_DIR": str(place.folder),
-    }
+    environ = fleet.environ(
+        place.store,
+        OMX_MCP_CONFIG=str(path),
+        OMX_SHARE=share,
+        XDG_RUNTIME_DIR=str(place.folder),
+    )
     began = time.monotonic()
     with _agents(place, share, agents, environ, path) as nursery:
         warm = time.monotonic() - began
@@ -137,28 +131,16 @@ def _measure(
 def _agents(
     place: Place, name: str, count: int, environ: Mapping[str, str], path: Path
 ) -> Iterator[Nursery]:
-    nursery = Nursery(
-        name=name,
-        forks=ForkServer(place.folder / f"{name}-forkserver.log", environ),
-        logs=place.folder,
-        environ=environ,
-        store=Store(place.store.address.uri(include_password=True), timeout=ANSWER),
-        least=count,
-        most=count,
-    )
     try:
-        nursery.start(count)
-        nursery.await_warm(threading.Event())
-        yield nursery
+        with forks.nursery(place, name, environ, count, count) as nursery:
+            yield nursery
     finally:
-        nursery.stop(GRACE)
         psutil.wait_procs(_holders(path), GRACE)  # they leave when they see that nobody needs them
 
 
 def _memory(nursery: Nursery, path: Path) -> tuple[float, float]:
     """Return the MiB of the agents and what they are forked from, and of their servers with their holder."""
-    agents = {one.launched.pid for one in nursery.processes if one.launched}
-    agents |= {nursery.forks.pid} if nursery.forks.pid else set()
+    agents = set(forks.pids_of(nursery))
     every = [*_tree(agents), *_tree({one.pid for one in _holders(path)})]
     used = {one.pid: _pss(one) for one in every}
     own = sum(mebibytes for pid, mebibytes in used.items() if pid in agents)

@@ -13,14 +13,13 @@ agent from before this is started, until it has the result.
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Iterator, Mapping
 
 from omx_tasks.agents.registry import AgentRecord
 from omx_tasks.api import submit_graph
-from omx_tasks.bench import forks
+from omx_tasks.bench import fleet, forks
 from omx_tasks.bench.figures import Goal
 from omx_tasks.bench.forks import GRACE
 from omx_tasks.bench.place import DEADLINE, Place, Row
@@ -51,7 +50,7 @@ def measure(place: Place, subject: Subject, rounds: int) -> Iterator[Row]:
 
 
 def _cold(place: Place, subject: Subject, environ: Mapping[str, str], number: int) -> float:
-    agent = forks.process(place.folder, _node(f"cold{number}"))
+    agent = fleet.process(place.folder, fleet.node(f"cold{number}"))
     began = time.perf_counter()
     try:
         agent.start(environ)
@@ -63,19 +62,15 @@ def _cold(place: Place, subject: Subject, environ: Mapping[str, str], number: in
 def _warm(
     place: Place, subject: Subject, server: ForkServer, environ: Mapping[str, str], number: int
 ) -> tuple[float, float]:
-    node = _node(name := f"warm{number}")
+    node = fleet.node(name := f"warm{number}")
     agent = Process(name, [node], place.folder / f"{name}.log", server.launch)
     try:
         agent.start(environ)
-        forks.await_warm(place.store, [node], [agent], _consumes)
+        fleet.wait_until_warm(place.store, [node], [agent], forks.WARM, _consumes)
         first = _operation(place, subject, time.perf_counter())
         return first, _operation(place, subject, time.perf_counter())
     finally:
         end_all([agent], GRACE)
-
-
-def _node(name: str) -> str:
-    return f"{name}@bench-{os.getpid()}"
 
 
 def _consumes(agent: AgentRecord) -> bool:
