@@ -11,6 +11,7 @@ import psutil
 from omx_tasks.bench.figures import Goal
 from omx_tasks.bench.forks import Start, environ, forked, separate
 from omx_tasks.bench.place import Place, Row, independent
+from omx_tasks.memory import part_of
 
 MEBIBYTE = 2**20
 
@@ -56,5 +57,4 @@ def _keep(place: Place, agents: int, operations: int, kind: str, start: Start) -
 
 def _memory(pids: Sequence[int], agents: int) -> float:
     """Return the MiB of each agent, all processes of their kind counted."""
-    told = [psutil.Process(pid).memory_full_info() for pid in pids]
-    return sum(float(getattr(one, "pss", one.uss)) for one in told) / agents / MEBIBYTE
+    return sum(part_of(psutil.Process(pid)) for pid in pids) / agents / MEBIBYTE

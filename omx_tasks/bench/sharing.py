@@ -26,6 +26,7 @@ from omx_tasks.bench.figures import Goal
 from omx_tasks.bench.place import Place, Row, independent
 from omx_tasks.deploy.nursery import Nursery
 from omx_tasks.mcp import launchers
+from omx_tasks.memory import part_of
 from omx_tasks.settings import Share
 
 #: Agents, servers of each, and calls that are made for the throughput.
@@ -160,7 +161,6 @@ def _holders(path: Path) -> list[psutil.Process]:
 
 def _pss(process: psutil.Process) -> float:
     try:
-        told = process.memory_full_info()
+        return part_of(process) / MEBIBYTE
     except psutil.NoSuchProcess:
         return 0.0
-    return float(getattr(told, "pss", told.uss)) / MEBIBYTE

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from omx_tasks.cluster.embedded import EmbeddedCluster
+from omx_tasks.memory import part_of
 
 #: Processes by part: agents, MCP servers, Redis servers, and the bench itself as the producer.
 Parts = Mapping[str, Iterable[psutil.Process]]
@@ -33,12 +34,7 @@ def processor_seconds(parts: Parts) -> dict[str, float]:
 
 def memory(parts: Parts) -> dict[str, float]:
     """Return the bytes that each part has to itself, shared ones by their share where the system counts it (PSS)."""
-
-    def own(process: psutil.Process) -> float:
-        told = process.memory_full_info()
-        return float(getattr(told, "pss", told.uss))
-
-    return _sums(parts, own)
+    return _sums(parts, part_of)
 
 
 def _sums(parts: Parts, measure: Callable[[psutil.Process], float]) -> dict[str, float]:

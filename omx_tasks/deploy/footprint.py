@@ -6,32 +6,18 @@ from collections.abc import Collection
 
 import psutil
 
+from omx_tasks import memory
+
 #: The part of the machine's memory that is left to others.
 RESERVE = 0.1
 
 
 def free() -> int:
     """Return the bytes that more agents may use."""
-    memory = psutil.virtual_memory()
-    return max(0, memory.available - round(RESERVE * memory.total))
+    machine = psutil.virtual_memory()
+    return max(0, machine.available - round(RESERVE * machine.total))
 
 
 def used(pids: Collection[int]) -> int:
     """Return the bytes that these processes use, and all that they started; what several share counts once (PSS)."""
-    return sum(_used(process) for pid in pids for process in _tree(pid))
-
-
-def _tree(pid: int) -> list[psutil.Process]:
-    try:
-        root = psutil.Process(pid)
-        return [root, *root.children(recursive=True)]
-    except psutil.Error:
-        return []
-
-
-def _used(process: psutil.Process) -> int:
-    try:
-        told = process.memory_full_info()
-    except psutil.Error:
-        return 0
-    return int(getattr(told, "pss", told.uss))
+    return sum(map(memory.parts_of_tree, pids))

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from omx_tasks import memory
 from omx_tasks.errors import ConfigurationError, OperationError, did_you_mean
-from omx_tasks.mcp import memory
 from omx_tasks.mcp.circuit import Circuit
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.keeper import Changed, Keeper, Recycled, Told

@@ -10,9 +10,9 @@ from typing import Any
 
 from fleet import Fleet
 
+from omx_tasks import memory
 from omx_tasks.agents.health.tenure import SETTLED, Tenure
 from omx_tasks.agents.registry import agents
-from omx_tasks.mcp import memory
 
 MIB = 2**20
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import psutil
 
+from omx_tasks import memory
+
 #: Seconds between two looks: one takes a millisecond or more, and memory changes slowly.
 EVERY = 15.0
 
@@ -28,6 +30,5 @@ class Footprint:
         """What it was at the last look; without what is shared where the system does not say how much that is."""
         now = self._clock()
         if now - self._looked >= EVERY:
-            self._looked, told = now, self._process.memory_full_info()
-            self._bytes = int(getattr(told, "pss", told.uss))
+            self._looked, self._bytes = now, memory.part_of(self._process)
         return self._bytes

@@ -16,9 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from omx_tasks import sizes
+from omx_tasks import memory, sizes
 from omx_tasks.agents import templates
-from omx_tasks.mcp import memory
 from omx_tasks.settings import Settings
 
 #: Seconds between two looks.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Collection
 
@@ -19,21 +20,35 @@ def of_trees(roots: Collection[int]) -> dict[int, int]:
     return {pid: _of(process, children) for pid, process in found.items()}
 
 
-def of_this_tree() -> int:
-    """Return what this process uses and all that it has started; what several processes share counts in parts (PSS).
+def part_of(process: psutil.Process) -> int:
+    """Return the bytes that a process has to itself, and its part of what it shares with others (PSS).
 
-    Where the system does not tell the parts, what is shared does not count.
+    Where the system does not tell the parts, what is shared does not count. Raises ``psutil.Error``.
     """
-    me = psutil.Process()
-    return sum(map(_part, (me, *me.children(recursive=True))))
+    told = process.memory_full_info()
+    return int(getattr(told, "pss", told.uss))
 
 
-def _part(process: psutil.Process) -> int:
+def parts_of_tree(root: int) -> int:
+    """Return what a process uses and all that it has started, by `part_of`; nothing of those that are gone."""
     try:
-        told = process.memory_full_info()
+        process = psutil.Process(root)
+        tree = [process, *process.children(recursive=True)]
     except psutil.Error:
         return 0
-    return int(getattr(told, "pss", told.uss))
+    return sum(map(_part_of_living, tree))
+
+
+def of_this_tree() -> int:
+    """Return what this process uses and all that it has started, by `part_of`."""
+    return parts_of_tree(os.getpid())
+
+
+def _part_of_living(process: psutil.Process) -> int:
+    try:
+        return part_of(process)
+    except psutil.Error:
+        return 0
 
 
 def _of(process: psutil.Process, children: dict[int, list[psutil.Process]]) -> int:
