@@ -13,6 +13,7 @@ import socket
 import sys
 from pathlib import Path
 
+from omx_tasks.deploy.output import redirect
 from omx_tasks.mcp.program import MAX_MESSAGE
 from omx_tasks.mcp.sharer import Sharer
 
@@ -26,7 +27,7 @@ def main(path: str, place: str, max_message: str = str(MAX_MESSAGE), log_dir: st
     if os.fork() != 0:
         os._exit(0)
     os.setsid()
-    _redirect(log_dir)
+    redirect(Path(log_dir) / "servers.log" if log_dir else os.devnull, 0o600)
     sharer = Sharer(
         Path(path), dict(os.environ), Path(log_dir) if log_dir else None, int(max_message)
     )
@@ -44,17 +45,6 @@ def _bound(place: str) -> socket.socket:
         os.umask(before)
     listening.listen(BACKLOG)
     return listening
-
-
-def _redirect(log_dir: str) -> None:
-    """Read nothing, and write to a log."""
-    log = Path(log_dir) / "servers.log" if log_dir else Path(os.devnull)
-    source = os.open(os.devnull, os.O_RDONLY)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for old, new in ((source, 0), (output, 1), (output, 2)):
-        os.dup2(old, new)
-    os.close(source)
-    os.close(output)
 
 
 if __name__ == "__main__":

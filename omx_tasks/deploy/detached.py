@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from omx_tasks.agents.registry import agents
@@ -26,31 +26,27 @@ def start(home: Home, options: Sequence[object], environ: Mapping[str, str]) -> 
     home.claim()
     home.release()
     log = home.logs / "up.log"
-    with log.open("wb") as stream:
-        supervisor = subprocess.Popen(
-            [sys.executable, "-m", "omx_tasks.cli.main", "up", *map(str, options)],
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
-            env=dict(environ),
-            start_new_session=True,
-        )
-    try:
+    with _supervisor(["up", *options], environ, log) as supervisor:
         return _wait_until_ready(home, supervisor, log)
-    except BaseException:
-        supervisor.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            supervisor.wait(STOP)
-        raise
 
 
 def start_agents(
     store: Store, words: Sequence[object], environ: Mapping[str, str], log: Path, count: int
 ) -> int:
     """Start a nursery that outlives this process; return its process id when so many agents are warm."""
+    with _supervisor(["agent", "start", *words], environ, log) as supervisor:
+        _wait_until_warm(store, supervisor, log, count)
+        return supervisor.pid
+
+
+@contextlib.contextmanager
+def _supervisor(
+    words: Sequence[object], environ: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command of ours that outlives this process; an error ends it, and it is waited for."""
     with log.open("wb") as stream:
         supervisor = subprocess.Popen(
-            [sys.executable, "-m", "omx_tasks.cli.main", "agent", "start", *map(str, words)],
+            [sys.executable, "-m", "omx_tasks.cli.main", *map(str, words)],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
@@ -58,13 +54,12 @@ def start_agents(
             start_new_session=True,
         )
     try:
-        _wait_until_warm(store, supervisor, log, count)
+        yield supervisor
     except BaseException:
         supervisor.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             supervisor.wait(STOP)
         raise
-    return supervisor.pid
 
 
 def _wait_until_warm(

@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from omx_tasks.deploy.output import redirect
+
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 #: Signals that begin anew in a child; their handlers here are the parent's.
 _RESET = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM)
@@ -124,7 +126,7 @@ class Forking:
                 os._exit(1)
         for end in (self._asks, self._answers, self._woken, self._wake):
             os.close(end)
-        _redirect(job.log)
+        redirect(job.log, 0o644)
         gc.enable()
 
     def _bury(self) -> None:
@@ -151,13 +153,3 @@ class Forking:
     def _answer(self, said: dict[str, Any]) -> None:
         with contextlib.suppress(BrokenPipeError):
             os.write(self._answers, json.dumps(said).encode() + b"\n")
-
-
-def _redirect(log: str) -> None:
-    """Read nothing, and write to the log."""
-    source = os.open(os.devnull, os.O_RDONLY)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for old, new in ((source, 0), (output, 1), (output, 2)):
-        os.dup2(old, new)
-    os.close(source)
-    os.close(output)
