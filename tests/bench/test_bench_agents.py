@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
-import psutil
 import pytest
+from quick import answer_of, processes_that_name
 
 from omx_tasks.bench.subjects import subjects
-
-COMMAND = "from omx_tasks.cli.bench import bench; bench()"
 
 
 @pytest.mark.timeout(300)
 def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, "agents", "--quick", "--json"],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    rows = {row["title"]: row["value"] for row in json.loads(line)["rows"]}
+    answer = answer_of(tmp_path, "agents")
+    rows = {row["title"]: row["value"] for row in answer["rows"]}
     assert 0 < rows["2 forked agents, idle, each"] < rows["2 separate agents, idle, each"]
     assert rows["forked, all warm after"] > 0
     assert (
@@ -41,11 +27,7 @@ def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path
     assert rows["  errors, 1 agent"] == rows["  errors, 2 agents"] == 0
     meeting = f"omx-{os.getuid()}"  # where a user's agents meet stays
     assert [one.name for one in tmp_path.iterdir() if one.name != meeting] == []
-    assert not [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if any(str(tmp_path) in word for word in process.info["cmdline"] or ())
-    ]
+    assert processes_that_name(tmp_path) == []
 
 
 def test_servers_that_cannot_be_had_are_left_out_with_the_reason(

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import psutil
 import pytest
+from quick import answer_of, processes_that_name
 
 from omx_tasks.bench.figures import MEASURES
-
-COMMAND = "from omx_tasks.cli.bench import bench; bench()"
 
 
 @pytest.mark.timeout(300)
 def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, "broker", "--quick", "--json"],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    answer = json.loads(line)
+    answer = answer_of(tmp_path, "broker")
 
     figures = {figure["key"]: figure for figure in answer["figures"]}
     assert list(figures) == [measure.key for measure in MEASURES]
@@ -39,8 +23,4 @@ def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path
             assert figure["ratio"] == figure["ours"] / figure["stock"]
     assert answer["pairs"] == 1
     assert list(tmp_path.iterdir()) == []
-    assert not [p for p in psutil.process_iter(["cmdline"]) if _names(p, tmp_path)]
-
-
-def _names(process: psutil.Process, folder: Path) -> bool:
-    return any(str(folder) in word for word in process.info["cmdline"] or ())
+    assert processes_that_name(tmp_path) == []

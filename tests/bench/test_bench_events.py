@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-COMMAND = "from omx_tasks.cli.bench import bench; bench()"
+from quick import answer_of
 
 
 @pytest.mark.timeout(300)
 def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, "events", "--quick", "--json"],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    rows = {row["title"]: row for row in json.loads(line)["rows"]}
+    answer = answer_of(tmp_path, "events")
+    rows = {row["title"]: row for row in answer["rows"]}
     for what in ("published", "handled"):
         for how in ("batches, replica", "single, memory", "stock Celery tasks"):
             assert rows[f"{what}, {how}"]["value"] > 0

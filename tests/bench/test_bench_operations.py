@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import psutil
 import pytest
+from quick import answer_of, processes_that_name
 from rich.console import Console
 
 from omx_tasks.bench.operations import QUICK
@@ -18,24 +14,13 @@ from omx_tasks.bench.place import Measured
 from omx_tasks.bench.ways import DIRECT, GROUPED, SINGLE, SLOT, STOCK, Compared, Way
 from omx_tasks.cli.bench import table_of_rows, table_of_ways
 
-COMMAND = "from omx_tasks.cli.bench import bench; bench()"
 WAYS = [DIRECT, GROUPED, SINGLE, SLOT, STOCK]
 PARTS = ("agent", "server", "redis", "producer")
 
 
 @pytest.mark.timeout(300)
 def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, "operations", "--quick", "--json"],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    answer = json.loads(line)
+    answer = answer_of(tmp_path, "operations")
 
     assert list(answer["ways"]) == WAYS
     for way in answer["ways"].values():
@@ -53,11 +38,7 @@ def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path
     assert min(at_once) >= 0.2
     assert [row["value"] for row in answer["rows"] if "errors" in row["title"]] == [0, 0]
     assert list(tmp_path.iterdir()) == []
-    assert not [p for p in psutil.process_iter(["cmdline"]) if _names(p, tmp_path)]
-
-
-def _names(process: psutil.Process, folder: Path) -> bool:
-    return any(str(folder) in word for word in process.info["cmdline"] or ())
+    assert processes_that_name(tmp_path) == []
 
 
 def _round(*seconds: float) -> dict[str, Way]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from quick import answer_of
 
 from omx_tasks.bench.wave import Course, Wave, picture
 
-COMMAND = "from omx_tasks.cli.bench import bench; bench()"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -36,17 +32,8 @@ def test_a_quick_run_gives_every_figure_and_a_picture_and_leaves_nothing_behind(
 ) -> None:
     temporary, file = tmp_path / "tmp", tmp_path / "agents.svg"
     temporary.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, "scaling", "--quick", "--json", "--picture", file],
-        env={**os.environ, "TMPDIR": str(temporary)},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    rows = {row["title"]: row["value"] for row in json.loads(line)["rows"]}
+    answer = answer_of(temporary, "scaling", "--picture", file)
+    rows = {row["title"]: row["value"] for row in answer["rows"]}
     assert rows["1 agent: more or fewer"] == rows["2 agents: more or fewer"] == 0
     assert 0 < rows["1 agent: there for"] < rows["2 agents: there for"]
     assert file.read_text().startswith("<svg")
