@@ -17,6 +17,8 @@ from pathlib import Path
 
 FORKER = Path(__file__).with_name("forker.py")
 PAUSE = 0.01
+#: One at a time asks and is answered: tests start agents from several threads.
+_ASKING = threading.Lock()
 
 
 @cache
@@ -34,12 +36,13 @@ class Forked:
     def __init__(self, words: Sequence[str], environ: Mapping[str, str], out: Path) -> None:
         self._code = out.with_suffix(f".code-{time.monotonic_ns()}")
         job = {"words": words, "environ": {**environ}, "out": str(out), "code": str(self._code)}
-        forker = _forker()
-        assert forker.stdin is not None
-        assert forker.stdout is not None
-        forker.stdin.write(json.dumps(job) + "\n")
-        forker.stdin.flush()
-        self.pid = int(forker.stdout.readline())
+        with _ASKING:
+            forker = _forker()
+            assert forker.stdin is not None
+            assert forker.stdout is not None
+            forker.stdin.write(json.dumps(job) + "\n")
+            forker.stdin.flush()
+            self.pid = int(forker.stdout.readline())
         self._words = words
 
     def poll(self) -> int | None:
