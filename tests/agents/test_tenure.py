@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 from fleet import Fleet
 
 from omx_tasks import memory
@@ -15,6 +16,8 @@ from omx_tasks.agents.health.tenure import SETTLED, Tenure
 from omx_tasks.agents.registry import agents
 
 MIB = 2**20
+#: What the agents of these tests share with others.
+SHARED = 10 * MIB
 
 
 class Retiring(Tenure):
@@ -28,6 +31,7 @@ class Retiring(Tenure):
             told=lambda reason, *_: self.ended.append(reason),
             used=lambda: self.uses,
             clock=lambda: self.now,
+            at_most=lambda: self.uses + SHARED,
         )
         self.end = lambda: None
 
@@ -60,6 +64,29 @@ def test_what_its_servers_use_counts_as_its_own() -> None:
         server.stdout.readline()
         assert memory.of_this_tree() - before > 60 * MIB
         server.send_signal(signal.SIGKILL)
+
+
+def test_a_tree_is_looked_at_through_and_through_and_nothing_else_is() -> None:
+    hold = f"import subprocess, sys; x = bytearray({64 * MIB}); subprocess.run(sys.argv[1:])"
+    inner = [
+        sys.executable,
+        "-S",
+        "-c",
+        f"x = bytearray({32 * MIB}); print(1, flush=True); input()",
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", hold, *inner], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        (child,) = psutil.Process(server.pid).children()
+        assert memory.tree_of(server.pid) == [server.pid, child.pid]
+        used = memory.of_trees({server.pid, child.pid})
+        assert 32 * MIB < used[child.pid] < 64 * MIB
+        assert 96 * MIB < used[server.pid] < 160 * MIB
+        server.communicate(b"\n")
+    assert memory.of_trees({server.pid}) == {}
+    assert memory.parts_of_tree(server.pid) == 0
 
 
 def test_an_agent_ends_in_good_order_after_so_many_operations_and_says_why(

@@ -20,8 +20,8 @@ from omx_tasks import memory, sizes
 from omx_tasks.agents import templates
 from omx_tasks.settings import Settings
 
-#: Seconds between two looks.
-EVERY = 3.0
+#: Seconds between two looks, and at the most between two at what processes share: that takes far longer to find out.
+EVERY, CLOSELY = 3.0, 15.0
 #: Seconds that an agent must have lived to retire for its memory, lest it be done all the time where the limit is below
 #: what it needs at the least.
 SETTLED = 30.0
@@ -48,11 +48,13 @@ class Tenure:
         told: Told = lambda *_: None,
         used: Callable[[], int] = memory.of_this_tree,
         clock: Callable[[], float] = time.monotonic,
+        at_most: Callable[[], int] = memory.at_most_of_this_tree,
     ) -> None:
         self.end: Callable[[], None] | None = None
         self._limit, self._most, self._done, self._told = limit, most, done, told
-        self._used, self._clock = used, clock
+        self._used, self._clock, self._at_most = used, clock, at_most
         self._began = clock()
+        self._looked = self._began - CLOSELY
         self._memory = self._above = 0
         self._reason = ""
 
@@ -61,7 +63,7 @@ class Tenure:
 
     def look(self) -> None:
         """See whether it is time."""
-        self._memory = self._used()
+        self._weigh()
         done = self._done()
         if self._reason or self.end is None:
             return
@@ -71,6 +73,13 @@ class Tenure:
         elif self._above >= LOOKS and self._clock() - self._began >= SETTLED:
             limit = sizes.shown(self._limit or 0)
             self._retire(f"uses {sizes.shown(self._memory)} and may use {limit}", done)
+
+    def _weigh(self) -> None:
+        """Look closely where it may be above its limit, and now and then to show it."""
+        now = self._clock()
+        most = max(self._memory, self._at_most()) if self._limit else 0
+        if now - self._looked >= CLOSELY or most > (self._limit or 0):
+            self._looked, self._memory = now, self._used()
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields of `AgentRecord` (from any thread)."""
