@@ -28,8 +28,8 @@ from omx_tasks.errors import OperationError, did_you_mean
 from omx_tasks.mcp import retry_hint, values
 from omx_tasks.mcp.flights import ELICITATION, ROOTS, SAMPLING, Flight
 from omx_tasks.mcp.lines import TOO_LARGE
+from omx_tasks.mcp.refusal import Refusal
 from omx_tasks.mcp.session import Session
-from omx_tasks.mcp.web import Refusal
 
 Kind: TypeAlias = Literal["tool", "resource", "prompt"]
 Progress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None] | None]

@@ -19,12 +19,9 @@ import contextvars
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from omx_tasks.errors import OperationError
-
-if TYPE_CHECKING:
-    from omx_tasks.mcp.web import Refusal
+from omx_tasks.mcp.refusal import Refusal
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from mcp_types import CONNECTION_CLOSED
 from omx_tasks.errors import OperationError
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.process import ServerProcess
+from omx_tasks.mcp.refusal import Refusal
 from omx_tasks.mcp.shared import SharedServer
-from omx_tasks.mcp.web import Refusal
 
 
 @dataclass(frozen=True)
