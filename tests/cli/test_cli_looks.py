@@ -220,7 +220,7 @@ def test_agents_fit_a_terminal_once_and_live(system):
         assert agents[0][1] == "everything"
         assert agents[0][-2:] == ["3/4", "warm"]
         (below, *_) = [line for line in lines if "notes 20" in line]
-        assert re.fullmatch(r"  notes 2\S+ \d+ s · time 2\S+ \d+ s · gate 2.*", below)
+        assert re.fullmatch(r"  notes 2\S+ \d+ \w+ · time 2\S+ \d+ \w+ · gate 2.*", below)
     assert "broken (broken)" in once[1]
 
 
