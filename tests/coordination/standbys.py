@@ -13,7 +13,7 @@ from pathlib import Path
 from omx_tasks.coordination.registry import CoordinatorRecord, coordinators
 from omx_tasks.store.client import Store
 
-END = 20.0
+END = 60.0
 
 
 @dataclass

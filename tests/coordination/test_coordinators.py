@@ -51,7 +51,7 @@ def test_when_the_leader_is_killed_the_other_one_repairs(
     queue = lost_message(store)
     second = standbys.leader(but=first.pid)
     assert (second.token or 0) > (first.token or 0)
-    until(lambda: repaired(store, queue), 20)
+    until(lambda: repaired(store, queue), 60)
 
 
 def test_a_leader_that_was_stopped_and_wakes_up_does_nothing_more(
@@ -61,17 +61,21 @@ def test_a_leader_that_was_stopped_and_wakes_up_does_nothing_more(
     os.kill(first.pid, signal.SIGSTOP)
     second = standbys.leader(but=first.pid)
     queue = lost_message(store)
-    until(lambda: repaired(store, queue), 20)
+    until(lambda: repaired(store, queue), 60)
     runs = {name: one["runs"] for name, one in first.duties.items()}
     os.kill(first.pid, signal.SIGCONT)
-    until(lambda: len(standbys.up()) == 2)
-    one, woken = standbys.up()
-    assert (one.pid, one.token) == (second.pid, second.token)
-    assert woken.pid == first.pid
-    assert not woken.leads
     until(lambda: "stands by" in standbys.log(first.pid))
-    done = {name: one["runs"] for name, one in woken.duties.items()}
-    # What it had begun when it was stopped may have ended, or was shown later than it was done.
+    woken: list[CoordinatorRecord] = []
+
+    def is_at_rest() -> bool:
+        """What it had begun when it was stopped has ended, and is shown."""
+        woken[:] = [one for one in standbys.up() if one.pid == first.pid and one.token is None]
+        return any(not any(duty["running"] for duty in one.duties.values()) for one in woken)
+
+    until(is_at_rest)
+    done = {name: one["runs"] for name, one in woken[0].duties.items()}
+    leader = standbys.leader()
+    assert (leader.pid, leader.token) == (second.pid, second.token)
     until(
         lambda: any(one["runs"] > runs[name] + 2 for name, one in standbys.leader().duties.items())
     )
@@ -84,7 +88,7 @@ def test_when_the_leader_ends_in_order_the_other_one_leads(standbys: Standbys) -
     os.kill(first.pid, signal.SIGTERM)
     second = standbys.leader(but=first.pid)
     assert second.since is not None
-    assert [one.pid for one in standbys.up()] == [second.pid]
+    assert [one.pid for one in standbys.up() if one.pid in (first.pid, second.pid)] == [second.pid]
 
 
 @pytest.fixture
@@ -100,5 +104,5 @@ def test_runs_go_on_without_any_coordinator(standbys: Standbys, fleet: Fleet) ->
     chain = [fleet.call(f"o{n}", needs=[f"o{n - 1}"] if n else []) for n in range(20)]
     run = fleet.submit(*chain)
     os.kill(leader, signal.SIGKILL)
-    assert run.wait(30).succeeded
+    assert run.wait(60).succeeded
     assert fleet.run(*chain).succeeded

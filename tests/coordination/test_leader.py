@@ -15,7 +15,9 @@ Make = Callable[..., Leader]
 
 
 @pytest.fixture
-def make(cluster_url: str) -> Iterator[Make]:
+def make(cluster_url: str, store: Store) -> Iterator[Make]:
+    """Have nobody lead from before: who was killed in another test does until its lease ends."""
+    store.command(keys.lease(), "DEL", keys.lease())
     leaders: list[Leader] = []
 
     def begin(name: str, lease: float = 30.0) -> Leader:

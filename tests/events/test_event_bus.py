@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from omx_tasks.cluster.embedded import EmbeddedCluster
+from omx_tasks.cluster.ports import reserved_ports
 from omx_tasks.errors import UnavailableError
 from omx_tasks.events.bus import Bus, Draft
 from omx_tasks.events.spill import Batch, Spill
@@ -47,7 +48,7 @@ def test_what_is_published_is_stored_once_and_in_order_of_each_key(
     bus: Bus, store: Store, word: str
 ) -> None:
     ids = [bus.publish(f"{word}.done", {"n": n}, key=f"k{n % 7}") for n in range(3000)]
-    assert bus.flush(20)
+    assert bus.flush(60)
     events = stored(store, word)
     assert sorted(event.id for event in events) == sorted(ids)
     for key in {event.key for event in events}:
@@ -62,7 +63,7 @@ def test_a_batch_of_any_size_is_published_whole_or_refused_whole(
     bus.publish_many([Draft(f"{word}.done", {"n": n}) for n in range(12_000)])
     with pytest.raises(EventError, match="no type of event"):
         bus.publish_many([(f"{word}.done",), ("wrong",)])
-    assert bus.flush(20)
+    assert bus.flush(60)
     assert len(stored(store, word)) == 12_000
 
 
@@ -75,8 +76,8 @@ def test_threads_share_a_bus(bus: Bus, store: Store, word: str) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
-    assert bus.flush(20)
+        thread.join(60)
+    assert bus.flush(60)
     events = stored(store, word)
     assert len(events) == 1600
     for n in range(8):
@@ -91,9 +92,9 @@ def test_a_forked_process_publishes_its_own_events_and_not_its_parents(
     child = os.fork()
     if child == 0:
         bus.publish(f"{word}.done", {"by": "child"})
-        os._exit(0 if bus.flush(20) else 1)
+        os._exit(0 if bus.flush(60) else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert bus.flush(20)
+    assert bus.flush(60)
     assert sorted(event.data["by"] for event in stored(store, word)) == ["child", "parent"]
 
 
@@ -109,7 +110,7 @@ def test_unknown_types_are_kept_counted_and_told_once(
 ) -> None:
     for _ in range(3):
         bus.publish("operation.teleported", {"x": 1})
-    assert bus.flush(20)
+    assert bus.flush(60)
     assert bus.counts.unknown == 3
     assert caplog.text.count("operation.teleported is no type of event that is known") == 1
 
@@ -128,24 +129,26 @@ def test_what_is_published_at_the_end_of_a_process_is_stored(
 
 @pytest.fixture
 def away(tmp_path: Path) -> Iterator[EmbeddedCluster]:
-    """A cluster of a test's own, which is down."""
-    cluster = EmbeddedCluster(tmp_path / "cluster", replicas=0)
-    cluster.up(bound=True)
-    cluster.down(timeout=5)
-    yield cluster
-    cluster.down(delete=True, timeout=5)
+    """A cluster of a test's own, which is down; nobody else is given its ports meanwhile."""
+    with reserved_ports(3) as ports:
+        cluster = EmbeddedCluster(tmp_path / "cluster", replicas=0, ports=ports)
+        cluster.up(bound=True)
+        cluster.down(timeout=5)
+        yield cluster
+        cluster.down(delete=True, timeout=5)
 
 
 def test_block_waits_for_room_and_stores_what_was_accepted_when_the_broker_is_back(
-    away: EmbeddedCluster, word: str, caplog: pytest.LogCaptureFixture
+    away: EmbeddedCluster, word: str, caplog: pytest.LogCaptureFixture, until: Until
 ) -> None:
     bus = Bus(lambda: Store(away.url()), buffer=10, timeout=0.2)
     bus.publish_many([(f"{word}.done", {"n": n}, None, "k") for n in range(10)])
     with pytest.raises(UnavailableError, match="was not accepted: the buffer of 10 events is full"):
         bus.publish(f"{word}.done")
     assert not bus.flush(0.1)
+    until(lambda: "events cannot be stored now" in caplog.text)
     away.up(bound=True)
-    assert bus.flush(20)
+    assert bus.flush(60)
     bus.publish(f"{word}.done", {"n": 10}, key="k")
     bus.close()
     store = Store(away.url())
@@ -171,7 +174,7 @@ def test_refuse_refuses_at_once_when_it_is_known(
     until(refused)
     accepted = bus.counts.accepted
     away.up(bound=True)
-    assert bus.flush(20)
+    assert bus.flush(60)
     bus.close()
     store = Store(away.url())
     assert len(stored(store, word)) == accepted
@@ -188,7 +191,7 @@ def test_spill_takes_any_number_and_stores_them_in_order_when_the_broker_is_back
     away.up(bound=True)
     for n in range(1000, 1100):
         bus.publish(f"{word}.done", {"n": n}, key="k")
-    assert bus.flush(20)
+    assert bus.flush(60)
     assert bus.counts.replayed == bus.counts.spilled
     store = Store(away.url())
     assert [event.data["n"] for event in stored(store, word)] == list(range(1100))
@@ -212,7 +215,7 @@ def test_what_a_process_left_in_its_file_is_stored_by_the_next_one_once(
         (spill / f"{name}.events.jsonl").write_bytes(copy + b'["half-writ')
     second = Bus(lambda: Store(away.url()), away=Away.SPILL, spill=spill)
     second.publish(f"{word}.done", {"n": 100}, key="k")
-    assert second.flush(20)
+    assert second.flush(60)
     assert second.counts.repeated > 0
     store = Store(away.url())
     assert [event.data["n"] for event in stored(store, word)] == list(range(101))

@@ -40,7 +40,7 @@ class Desk:
         @on(f"{self.word}.*", name=self.word, priority=Priority.P2, begins="oldest")
         def note(event: Event) -> None:
             self.called.append(event.data["n"])
-            self.free.wait(20)
+            self.free.wait(60)
 
         handler = handler_of(note)
         assert handler is not None
@@ -59,7 +59,7 @@ def bus(cluster_url: str) -> Iterator[Bus]:
 
 def publish(bus: Bus, word: str, *numbers: int, key: str = "key") -> None:
     bus.publish_many((f"{word}.x", {"n": number}, Priority.P2, key) for number in numbers)
-    assert bus.flush(10)
+    assert bus.flush(60)
 
 
 def test_what_another_one_has_handled_meanwhile_is_not_handled_again(
@@ -71,7 +71,7 @@ def test_what_another_one_has_handled_meanwhile_is_not_handled_again(
     until(lambda: late.called)
     other.free.set()
     second = other.open()
-    until(lambda: other.called == list(range(10)))
+    until(lambda: set(other.called) == set(range(10)))
     assert second.stop(10)
     publish(bus, word, 10)
     late.free.set()
@@ -102,5 +102,5 @@ def test_what_a_dead_one_had_is_taken_also_beside_what_a_living_one_has(
     heir._store = Store("rediscluster://127.0.0.1:1", attempt=0.1)
     until(lambda: sum(part.look_at <= time.monotonic() for part in heir._parts) == 6)
     heir._store = store
-    until(lambda: desk.called == [0], 5)
+    until(lambda: desk.called == [0])
     assert heir.stop(10)

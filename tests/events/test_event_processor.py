@@ -11,6 +11,7 @@ import pytest
 
 from omx_tasks.events import consumer, log
 from omx_tasks.events.bus import Bus
+from omx_tasks.events.consumer import Consumer
 from omx_tasks.events.handlers import Handler, handler_of, on, once
 from omx_tasks.events.log import Group
 from omx_tasks.events.processor import Processor
@@ -67,7 +68,7 @@ def test_a_handler_gets_each_event_once_and_those_of_a_key_in_order(
     got: list[Event] = []
     serve(on(f"{word}.*", begins="oldest", name=word)(lambda event: got.append(event)))
     ids = [bus.publish(f"{word}.done", {"n": n}, key=f"k{n % 10}") for n in range(1000)]
-    until(lambda: len(got) >= 1000, 20)
+    until(lambda: len(got) >= 1000, 60)
     assert sorted(event.id for event in got) == sorted(ids)
     for key in {event.key for event in got}:
         numbers = [event.data["n"] for event in got if event.key == key]
@@ -85,9 +86,9 @@ def test_a_handler_of_batches_gets_lists(bus: Bus, serve: Serve, word: str, unti
         sizes.append(len(events))
 
     bus.publish_many([(f"{word}.done", {}, 3)] * 5000)
-    assert bus.flush(20)
+    assert bus.flush(60)
     serve(handle)
-    until(lambda: sum(sizes) >= 5000, 20)
+    until(lambda: sum(sizes) >= 5000, 60)
     assert sum(sizes) == 5000
     assert max(sizes) <= 200
     assert len(sizes) < 100
@@ -122,19 +123,19 @@ def test_the_urgent_overtakes_what_is_in_hand(
     def handle(event: Event) -> None:
         got.append(event.type)
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
 
     bus.publish_many([(f"{word}.slow", {}, 3, "k")] * 50)
-    assert bus.flush(20)
+    assert bus.flush(60)
     processor = serve(handle)
-    assert begun.wait(20)
+    assert begun.wait(60)
     bus.publish(f"{word}.now", priority=Priority.P0)
-    assert bus.flush(20)
+    assert bus.flush(60)
     (urgent,) = (one for one in processor.consumers if one.lane.urgent)
     until(lambda: urgent.lane.turn._urgent)
     assert len(got) == 1  # one call at a time
     go_on.set()
-    until(lambda: len(got) == 51, 20)
+    until(lambda: len(got) == 51, 60)
     assert got[1] == f"{word}.now"
 
 
@@ -155,9 +156,9 @@ def test_what_failed_is_tried_again_when_it_is_due_and_not_at_the_next_slow_look
     bus.publish(
         f"{word}.done", key="k"
     )  # its partition is not looked at any more, when it is handled
-    until(lambda: got == [1], 20)
+    until(lambda: got == [1], 60)
     bus.publish(f"{word}.failed", key="k")
-    until(lambda: got == [1, 1, 2, 3], 20)
+    until(lambda: got == [1, 1, 2, 3], 60)
 
 
 def test_a_slow_or_failing_handler_holds_up_no_other(
@@ -168,7 +169,7 @@ def test_a_slow_or_failing_handler_holds_up_no_other(
 
     @on(f"{word}.*", begins="oldest", name=f"{word}-slow")
     def slow(event: Event) -> None:
-        assert release.wait(20)
+        assert release.wait(60)
 
     @on(f"{word}.*", begins="oldest", name=f"{word}-broken", backoff=60)
     def broken(event: Event) -> None:
@@ -180,7 +181,7 @@ def test_a_slow_or_failing_handler_holds_up_no_other(
         on(f"{word}.*", begins="oldest", name=f"{word}-good")(lambda event: got.append(event)),
     )
     bus.publish_many([(f"{word}.done", {}, None, "k")] * 200)
-    until(lambda: len(got) == 200, 20)
+    until(lambda: len(got) == 200, 60)
     release.set()
 
 
@@ -199,7 +200,7 @@ def test_what_failed_is_tried_again_in_order_and_counted(
     for n in range(10):
         for key in ("a", "b"):
             bus.publish(f"{word}.done", {"n": n}, key=key)
-    until(lambda: len(got) == 20, 20)
+    until(lambda: len(got) == 20, 60)
     for key in ("a", "b"):
         assert [n for one, n in got if one == key] == list(range(10))
     assert sum(one.failed for one in processor.consumers) == 4
@@ -217,9 +218,9 @@ def test_poison_is_parked_with_its_error_and_its_key_goes_on(
         got.extend(event.data["n"] for event in events)
 
     bus.publish_many([(f"{word}.done", {"n": n}, None, "k") for n in range(10)])
-    assert bus.flush(20)
+    assert bus.flush(60)
     serve(handle)
-    until(lambda: len(got) == 9, 20)
+    until(lambda: len(got) == 9, 60)
     assert got == [0, 1, 2, 3, 5, 6, 7, 8, 9]
     declared = handler_of(handle)
     assert declared is not None
@@ -239,9 +240,9 @@ def test_a_batch_may_return_those_that_it_failed_on(
         return bad
 
     bus.publish_many([(f"{word}.done", {"n": n}) for n in range(10)])
-    assert bus.flush(20)
+    assert bus.flush(60)
     serve(handle)
-    until(lambda: len(got) == 10, 20)
+    until(lambda: len(got) == 10, 60)
     assert sorted(got) == list(range(10))
 
 
@@ -259,11 +260,11 @@ def test_two_processes_share_the_partitions_and_one_takes_over_when_the_other_en
     other = serve(handle)
     until(lambda: shares(one) == shares(other) == [3, 3])
     bus.publish_many([(f"{word}.done", {"n": n}, None, str(n)) for n in range(300)])
-    until(lambda: len(got) == 300, 20)
+    until(lambda: len(got) == 300, 60)
     one.stop()
     until(lambda: shares(other) == [6, 6])
     bus.publish_many([(f"{word}.done", {"n": n}, None, str(n)) for n in range(300, 600)])
-    until(lambda: len(got) == 600, 20)
+    until(lambda: len(got) == 600, 60)
     assert sorted(got) == list(range(600))
 
 
@@ -288,29 +289,30 @@ def test_partitions_of_a_dead_consumer_are_taken_although_others_come_first_and_
         claim("alive", range(6), 60_000, wants=False)
         return [part.ours for part in processor.consumers[0]._parts] == [False] * 3 + [True] * 3
 
-    until(taken, 20)
+    until(taken, 60)
 
 
 def test_what_is_in_hand_at_the_end_is_told_or_given_back(
     bus: Bus, serve: Serve, word: str, until: Until
 ) -> None:
     got: list[int] = []
-    enough = threading.Event()
+    serving: list[Consumer] = []
 
     @on(f"{word}.*", begins="oldest", name=word)
     def handle(event: Event) -> None:
         got.append(event.data["n"])
         if len(got) == 30:
-            enough.set()
+            until(lambda: any(one._stopping for one in serving if not one.lane.urgent))
 
     bus.publish_many([(f"{word}.done", {"n": n}, None, "k") for n in range(5000)])
-    assert bus.flush(20)
+    assert bus.flush(60)
     first = serve(handle)
-    assert enough.wait(20)
+    serving += first.consumers
+    until(lambda: len(got) == 30)
     assert first.stop()
-    assert len(got) < 5000
+    assert len(got) == 30
     serve(handle)
-    until(lambda: len(got) >= 5000, 20)
+    until(lambda: len(got) >= 5000, 60)
     assert got == list(range(5000))
 
 
@@ -323,16 +325,16 @@ def test_a_long_call_keeps_its_partition(
     @on(f"{word}.*", begins="oldest", name=word)
     def handle(event: Event) -> None:
         calls.append(1)
-        assert release.wait(20)
+        assert release.wait(60)
 
     bus.publish(f"{word}.done")
-    assert bus.flush(20)
+    assert bus.flush(60)
     for _ in range(2):
-        serve(handle, lease=0.5)
+        serve(handle, lease=2.0)
     until(lambda: calls)
     key = keys.event_layout()  # the server's time goes on, whatever this machine does
     seconds = store.command(key, "TIME")[0]
-    until(lambda: int(store.command(key, "TIME")[0]) > int(seconds) + 1)
+    until(lambda: int(store.command(key, "TIME")[0]) > int(seconds) + 2)
     assert calls == [1]
     release.set()
 
@@ -350,7 +352,7 @@ def test_a_call_that_takes_long_is_complained_of(
 
     @on(f"{word}.*", begins="oldest", name=word)
     def hang(event: Event) -> None:
-        assert release.wait(20)
+        assert release.wait(60)
 
     serve(hang, lease=0.5)
     event_id = bus.publish(f"{word}.done")

@@ -24,7 +24,7 @@ def test_a_late_watcher_sees_what_happened_before_oldest_first(
     bus: Bus, store: Store, word: str
 ) -> None:
     bus.publish_many([(f"{word}.done", {"n": n}, n % 4) for n in range(3000)])
-    assert bus.flush(20)
+    assert bus.flush(60)
     seen = Watch(store, [f"{word}.*"]).before(1000)
     assert sorted(event.data["n"] for event in seen) == [event.data["n"] for event in seen]
     assert [event.data["n"] for event in seen] == list(range(2000, 3000))
@@ -34,7 +34,7 @@ def test_watchers_see_what_comes_after_what_was_before(
     bus: Bus, store: Store, cluster_url: str, word: str
 ) -> None:
     bus.publish(f"{word}.before")
-    assert bus.flush(20)
+    assert bus.flush(60)
     seen: list[list[str]] = []
 
     def watch() -> None:
@@ -54,11 +54,11 @@ def test_watchers_see_what_comes_after_what_was_before(
     for thread in threads:
         thread.start()
     for _ in threads:
-        assert ready.acquire(timeout=20)
+        assert ready.acquire(timeout=60)
     for name in ("one", "two", "last"):
         bus.publish(f"{word}.{name}", key="k")
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert seen == [["before", "one", "two", "last"]] * 3
 
 
