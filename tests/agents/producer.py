@@ -34,7 +34,7 @@ def main() -> None:
     asked = json.load(sys.stdin)
     sent = app.send_task(asked["task"], kwargs=asked["kwargs"], task_id=asked.get("id"))
     try:
-        answer: Any = {"result": sent.get(timeout=30)}
+        answer: Any = {"result": sent.get(timeout=60)}
     except Exception as error:  # whatever it is, it is what a producer sees
         answer = {"error": type(error).__name__, "message": str(error)}
     assert not any(name.startswith(ABSENT) for name in sys.modules)

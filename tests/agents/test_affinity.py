@@ -44,7 +44,7 @@ def adds(counter: str, count: int) -> list[Operation]:
 
 def test_runs_at_once_have_a_state_of_their_own_that_ends_with_them(fleet, store, counter, until):
     runs = [fleet.submit(*adds(counter, 8)) for _ in range(4)]
-    views = [run.wait(40) for run in runs]
+    views = [run.wait(60) for run in runs]
     for view in views:
         counts = [one(view, name).text for name in view.operations]
         assert sorted(counts) == [str(number) for number in range(1, 9)], states(view)
@@ -72,7 +72,7 @@ def test_what_a_run_still_has_to_do_fails_when_its_agent_is_killed(fleet, store,
     server = psutil.Process(int(one(view, "pid").text))
     owner = next(agent for agent in fleet.agents if agent.name == one(view, "a0").agent)
     owner.signal(signal.SIGKILL)
-    owner.process.wait(10)
+    owner.process.wait(60)
     view = run.wait(60)
     assert states(view)["after"] == "failed"
     assert one(view, "after").error["kind"] == "session_lost"
@@ -91,6 +91,6 @@ def test_a_session_whose_server_died_is_not_replaced(fleet, counter, until):
     run = fleet.submit(which, wait, after)
     until(lambda: one(run.status(), "pid").text)
     psutil.Process(int(one(run.status(), "pid").text)).kill()
-    error = one(run.wait(40), "after").error
+    error = one(run.wait(60), "after").error
     assert error["kind"] == "session_lost"
     assert "was killed by SIGKILL" in error["message"]

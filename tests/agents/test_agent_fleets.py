@@ -40,7 +40,7 @@ def test_when_an_agent_is_killed_nothing_is_lost_and_no_write_is_done_twice(
     )
     until(lambda: sum(fleet.executions().values()) > 20)
     first.signal(signal.SIGKILL)
-    view = run.wait(30)
+    view = run.wait(60)
 
     seen, counted = states(view), fleet.executions()
     assert {seen[f"r{n}"] for n in range(40)} | {seen["join"]} == {"succeeded"}
@@ -64,7 +64,7 @@ def test_a_warm_shutdown_finishes_what_runs_and_leaves_the_rest_to_others(
     until(lambda: sum(fleet.executions().values()) > 10)
     first.signal(signal.SIGTERM)
     assert first.end() == 0
-    view = run.wait(30)
+    view = run.wait(60)
 
     assert set(states(view).values()) == {"succeeded"}
     assert set(fleet.executions().values()) == {1}
@@ -121,7 +121,7 @@ def test_when_a_prefork_child_is_killed_its_operation_is_delivered_again(
     until(lambda: fleet.executions()[f"{tool} a"] == 1)
     for child in psutil.Process(agent.process.pid).children():
         child.kill()
-    view = run.wait(20)
+    view = run.wait(60)
     assert (one(view, "a").state, one(view, "a").attempts) == (state, 2)
     assert fleet.executions()[f"{tool} a"] == (2 if tool == "read" else 1)
 

@@ -24,7 +24,7 @@ def test_many_runs_at_once_have_one_thread_that_follows_them(shared: Fleet, stor
     async def one(client: AsyncClient) -> list[str]:
         run = await client.submit(_graph(shared))
         told = [change.state async for change in run.changes(30) if not change.operation]
-        assert (await run.wait(30)).succeeded
+        assert (await run.wait(60)).succeeded
         return told
 
     async def all_of_them() -> tuple[list[list[str]], list[str]]:
@@ -52,7 +52,7 @@ def test_who_is_cancelled_follows_no_more_and_the_run_goes_on(shared: Fleet, sto
             with pytest.raises(TimeoutError, match="it goes on"):
                 await run.wait(0.01)
             assert "of 0 runs" in repr(client.followers)
-            return (await client.run(run.id).wait(30)).state
+            return (await client.run(run.id).wait(60)).state
 
     assert asyncio.run(begin()) == "succeeded"
 
@@ -81,7 +81,7 @@ def test_errors_are_those_of_the_other_interface(shared: Fleet, store: Store) ->
             with pytest.raises(GraphError, match="has no tool 'reed'"):
                 await client.submit(_graph(shared, tool="reed"))
             with pytest.raises(NotFoundError, match="there is no run 'nix'"):
-                await client.run("nix").wait(30)
+                await client.run("nix").wait(60)
             assert not await client.run("nix").cancel()
 
     asyncio.run(wrong())

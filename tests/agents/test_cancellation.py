@@ -123,7 +123,7 @@ def test_a_run_whose_time_is_over_is_cancelled_by_its_agent(
     graph = Graph(name="short", operations=[call], **({"timeout": 0.5} if by_graph else {}))
     limit = None if by_graph else 0.5
     run = Run(submit(store, compile_plan(graph), {}, keep=60, timeout=limit), store)
-    view = run.wait(20)
+    view = run.wait(60)
     assert view.state == "cancelled"
     assert view.error == {
         "kind": "timeout",

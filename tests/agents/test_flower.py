@@ -99,7 +99,7 @@ def test_a_task_names_its_run_its_operation_its_server_and_tool(
     def shown() -> str | None:
         """Run two operations; what runs before Flower has asked for events is in none of them."""
         run = crew.submit(crew.call("first"), crew.call("second", needs=["first"]))
-        assert run.wait(20).state == "succeeded"
+        assert run.wait(60).state == "succeeded"
         tasks = flower.get("/api/tasks", state="SUCCESS")
         return next((name for name in tasks if name.endswith(".second")), None)
 
@@ -154,7 +154,7 @@ def test_an_agent_is_controlled(flower: FlowerProcess, crew: Fleet, until: Until
     run = crew.submit(crew.call("long", arguments={"seconds": 60}))
     until(lambda: crew.executions()["read long"])
     flower.order(f"/api/task/revoke/{task_id(run.id, 'long')}", terminate="true")
-    assert states(run.wait(20)) == {"long": "cancelled"}
+    assert states(run.wait(60)) == {"long": "cancelled"}
     until(lambda: flower.get(f"/api/task/info/{task_id(run.id, 'long')}")["state"] == "REVOKED")
 
 

@@ -34,7 +34,7 @@ def test_a_large_output_is_stored_compressed_and_seen_by_those_who_refer_to_it(
         fleet.call("b", arguments={"value": "${a.structured.value}"}),
         fleet.call("c", arguments={"value": "${length(b.structured.value)}"}),
     )
-    view = run.wait(20)
+    view = run.wait(60)
     assert one(view, "a").structured["value"] == one(view, "b").structured["value"] == large
     assert one(view, "c").structured["value"] == len(large)
     key = keys.outputs(run.id)

@@ -54,7 +54,7 @@ def test_the_second_run_of_a_graph_puts_the_slow_branch_first(
     )
     assert _critical(compile_plan(graph)) == ["begin", "quick", "more", "end"]
 
-    assert submit_graph(store, graph, {}).wait(30).succeeded
+    assert submit_graph(store, graph, {}).wait(60).succeeded
     shared.until(lambda: len(durations.read(store, graph).operations) == 5)
 
     path = tmp_path / "graph.json"
@@ -73,7 +73,7 @@ def test_the_second_run_of_a_graph_puts_the_slow_branch_first(
     document = store.run(joins.read_plan(second.id))
     ranks = {name: step.rank for name, step in StoredPlan.parse(document).steps.items()}
     assert ranks["slow"] > ranks["quick"], "it would have been the other way round at first"
-    assert second.wait(30).succeeded
+    assert second.wait(60).succeeded
 
 
 def test_the_items_of_a_foreach_are_learned_as_its_duration(shared: Fleet, store: Store) -> None:
@@ -83,7 +83,7 @@ def test_the_items_of_a_foreach_are_learned_as_its_duration(shared: Fleet, store
         inputs={"items": {"default": [1, 2, 3]}},
         operations=[each],
     )
-    assert submit_graph(store, graph, {}).wait(30).succeeded
+    assert submit_graph(store, graph, {}).wait(60).succeeded
     shared.until(lambda: durations.read(store, graph).operations)
     known = durations.read(store, graph).operations
     assert list(known) == ["each"]

@@ -50,7 +50,7 @@ def test_what_goes_on_here_comes_back_when_the_agent_dies(
     until(lambda: fleet.executions()["read b"] == 1)
     fleet.start(4, lease=1.5)
     first.signal(signal.SIGKILL)
-    view = run.wait(timeout=30)
+    view = run.wait(timeout=60)
     assert view.state == "succeeded"
     assert one(view, "b").attempts == 2
 
@@ -67,7 +67,7 @@ def test_what_goes_on_here_and_may_have_been_done_is_not_done_again_when_the_age
     until(lambda: fleet.executions()["write b"] == 1)
     fleet.start(4, lease=1.5)
     first.signal(signal.SIGKILL)
-    assert states(run.wait(timeout=30)) == {"a": "succeeded", "b": "unknown", "c": "skipped"}
+    assert states(run.wait(timeout=60)) == {"a": "succeeded", "b": "unknown", "c": "skipped"}
     assert fleet.executions()["write b"] == 1
 
 
@@ -84,7 +84,7 @@ def test_a_chain_goes_on_elsewhere_when_its_agent_is_asked_to_end(
     until(lambda: fleet.executions()["read c3"] == 1)
     first.signal(signal.SIGTERM)
     fleet.start(4)
-    view = run.wait(timeout=30)
+    view = run.wait(timeout=60)
     assert first.end() == 0
     assert view.state == "succeeded"
     assert {one(view, name).attempts for name in names} == {1}
@@ -102,7 +102,7 @@ def test_a_message_that_came_before_its_turn_comes_back_when_it_is_ready(
     )
     advance(store, run.id, plans(store)(run.id), ["b"])
     fleet.until(lambda: "is not ready" in agent.log.read_text())
-    view = run.wait(timeout=30)
+    view = run.wait(timeout=60)
     assert view.state == "succeeded"
     assert one(view, "a").finished <= one(view, "b").started
     assert fleet.executions()["write b"] == 1

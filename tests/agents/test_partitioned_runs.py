@@ -27,7 +27,7 @@ def test_a_run_spreads_over_partitions_and_every_operation_is_called_once(
     roots = [fleet.call(f"r{number}") for number in range(30)]
     chains = [fleet.call(f"c{number}", needs=[f"r{number}"]) for number in range(30)]
     last = fleet.call("last", needs=[chain.id for chain in chains])
-    view = fleet.submit(*roots, *chains, last, partitions=3).wait(30)
+    view = fleet.submit(*roots, *chains, last, partitions=3).wait(60)
     assert view.state == "succeeded"
     assert set(fleet.executions().values()) == {1}
 
@@ -50,6 +50,6 @@ def test_what_a_dead_agent_held_of_any_partition_is_done_by_another(
     until(lambda: len(fleet.executions()) == 12)
     first.signal(signal.SIGKILL)
     fleet.start(12, lease=1.5)
-    view = run.wait(timeout=30)
+    view = run.wait(timeout=60)
     assert view.state == "succeeded"
     assert {one(view, name).attempts for name in names} == {2}

@@ -106,7 +106,7 @@ def test_a_server_is_open_when_a_run_comes_to_need_it(
     run = fleet.submit(gate(fleet), nap(slow, "after", "gate"))
     until(lambda: session(fleet, agent, slow)["state"] == "idle")
     open_gate(fleet)
-    view = run.wait(30)
+    view = run.wait(60)
     assert states(view) == {"gate": "succeeded", "after": "succeeded"}
     assert one(view, "after").cold == 0
     assert warm(fleet, agent)["cold_starts"] == 0
@@ -134,7 +134,7 @@ def test_an_agent_that_starts_later_knows_what_a_run_is_going_to_need(
     until(lambda: session(fleet, second, slow)["state"] == "idle")
     until(lambda: consumers(fleet, slow) == 1)
     open_gate(fleet)
-    view = run.wait(30)
+    view = run.wait(60)
     assert (one(view, "gate").agent, one(view, "after").agent) == (first.name, second.name)
     assert one(view, "after").cold == 0
 
@@ -148,7 +148,7 @@ def test_a_server_that_rests_is_closed_but_not_while_a_run_needs_it(
     until(lambda: (session(fleet, agent, slow)["age"] or 0) > 4)
     assert warm(fleet, agent)["evicted"] == 0
     open_gate(fleet)
-    view = run.wait(30)
+    view = run.wait(60)
     assert (one(view, "a").cold > 0, one(view, "b").cold) == (True, 0)
     until(lambda: warm(fleet, agent)["evicted"] == 1)
     assert warm(fleet, agent)["cold"] == [slow]

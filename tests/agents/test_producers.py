@@ -124,4 +124,4 @@ def test_a_message_that_no_celery_wrote_is_an_order_and_its_result_a_key(
     until(lambda: store.command(key, "GET", key))
     answer = json.loads(store.command(key, "GET", key))
     assert answer["status"] == "SUCCESS", answer
-    assert Run(answer["result"], store).wait(30).succeeded
+    assert Run(answer["result"], store).wait(60).succeeded

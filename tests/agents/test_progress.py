@@ -123,7 +123,7 @@ def test_a_flood_is_told_a_few_times_and_its_end_always(steps: Fleet, store: Sto
         Operation(id="rush", server="steps", tool="rush", arguments={"steps": 3000}, timeout=30)
     )
     watcher = Watcher(run)
-    view = run.wait(30)
+    view = run.wait(60)
     watcher.end()
     assert view.succeeded
     operation = view.operations["rush"]

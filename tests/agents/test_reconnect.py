@@ -55,10 +55,10 @@ def test_a_task_that_runs_while_the_connection_is_lost_runs_once(
     until(lambda: "connection is lost" in agent.log.read_text())
     until(lambda: app.control.ping([agent.name], timeout=0.3))
     other = app.send_task("agent_tasks.touch", (str(tmp_path / "other"),), queue=queue)
-    other.get(timeout=15)  # it consumes again; longer than a lease passes before the gate opens
+    other.get(timeout=60)  # it consumes again; longer than a lease passes before the gate opens
     until(lambda: app.control.ping([agent.name], timeout=LEASE) and True)
     gate.touch()
-    assert [result.get(timeout=15) for result in results] == ["through"] * 3
+    assert [result.get(timeout=60) for result in results] == ["through"] * 3
     until(lambda: audit.reports(store, [queue])[0].stats.counters.get("acked") == 4)
     assert [path.read_text() for path in paths] == ["touched\n"] * 3
     report = audit.reports(store, [queue])[0]

@@ -26,11 +26,11 @@ def test_only_what_is_not_done_is_called_again(fleet: Fleet, until: Until) -> No
         fleet.call("c", needs=["b"]),
         fleet.call("d"),
     )
-    assert states(run.wait(20)) == {
+    assert states(run.wait(60)) == {
         "a": "succeeded", "b": "failed", "c": "skipped", "d": "succeeded",
     }  # fmt: skip
     assert run.resume() == 1
-    view = run.wait(20)
+    view = run.wait(60)
     assert (view.state, set(states(view).values())) == ("succeeded", {"succeeded"})
     assert fleet.executions() == {"read a": 1, "read d": 1, "die b": 2, "read c": 1}
     assert [one(view, name).attempts for name in "abcd"] == [1, 2, 1, 1]
@@ -50,7 +50,7 @@ def test_a_cancelled_run_goes_on_where_it_was(shared: Fleet, until: Until) -> No
     assert run.cancel(timeout=10)
     assert states(run.status()) == {"a": "succeeded", "b": "cancelled", "c": "cancelled"}
     run.resume()
-    assert run.wait(20).succeeded
+    assert run.wait(60).succeeded
     assert shared.executions()[f"read {first}"] == 1
     assert shared.executions()[f"read {second}"] == 2
 
@@ -87,10 +87,10 @@ def test_a_write_of_an_agent_that_died_with_its_run_cancelled_is_not_done_again(
     )
     until(lambda: fleet.executions() == {"write a": 1, "read b": 1})
     agent.process.kill()
-    agent.process.wait(20)
+    agent.process.wait(60)
     run.cancel()
     fleet.start(lease=2.0)
     run.resume()
-    view = run.wait(30)
+    view = run.wait(60)
     assert states(view) == {"a": "unknown", "b": "succeeded"}
     assert fleet.executions() == {"write a": 1, "read b": 2}

@@ -47,7 +47,7 @@ def test_writes_are_never_shared(shared: Fleet) -> None:
 def test_two_runs_share_nothing(shared: Fleet) -> None:
     key = uuid.uuid4().hex
     runs = [shared.submit(_equal(shared, "read", key)[0]) for _ in range(2)]
-    assert [run.wait(30).shared for run in runs] == [0, 0]
+    assert [run.wait(60).shared for run in runs] == [0, 0]
     assert shared.executions()[f"read {key}"] == 2
 
 

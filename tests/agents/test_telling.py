@@ -40,7 +40,7 @@ def test_a_run_is_told_from_its_submission_to_its_end(
 ) -> None:
     calls = (shared.call("a"), shared.call("b", needs=["a"]))
     run = submit_graph(store, Graph(name="told", operations=calls), {})
-    run.wait(30)
+    run.wait(60)
     expected = ["operation.succeeded", "operation.succeeded", "run.submitted", "run.succeeded"]
     until(lambda: types(store, run.id) == expected)
     events = {event.data.get("operation", event.type): event for event in told(store, run.id)}
@@ -99,7 +99,7 @@ def test_an_operation_tells_how_long_it_waited_for_a_slot(fleet: Fleet, until: U
     fleet.start(slots=1)
     calls = [fleet.call(name, arguments={"seconds": 0.3}) for name in "ab"]
     run = fleet.submit(*calls)
-    run.wait(30)
+    run.wait(60)
     until(lambda: types(fleet.store, run.id).count("operation.succeeded") == 2)
     said = [event.data for event in told(fleet.store, run.id) if "operation" in event.data]
     first, second = sorted(said, key=lambda data: data["started"])
@@ -111,7 +111,7 @@ def test_failures_are_urgent_and_what_is_skipped_is_not_told_by_itself(
     shared: Fleet, store: Store, until: Until
 ) -> None:
     run = shared.submit(shared.call("bad", "fail", retries=0), shared.call("b", needs=["bad"]))
-    run.wait(30)
+    run.wait(60)
     until(lambda: types(store, run.id) == ["operation.failed", "run.failed"])
     assert {event.priority for event in told(store, run.id)} == {0}
     (failed, _) = sorted(told(store, run.id), key=lambda event: event.type)
@@ -122,7 +122,7 @@ def test_a_run_that_ends_with_an_empty_foreach_is_told_to_be_over(
     shared: Fleet, store: Store, until: Until
 ) -> None:
     run = shared.submit(shared.call("none", foreach="${`[]`}"))
-    run.wait(30)
+    run.wait(60)
     until(lambda: types(store, run.id) == ["run.succeeded"])
 
 
@@ -133,7 +133,7 @@ def test_a_cancelled_run_is_told(shared: Fleet, store: Store) -> None:
     assert run.cancel()
     (event,) = [event for event in told(store, run.id) if event.type == "run.cancelled"]
     assert event.data == {"run": run.id, "name": "test"}
-    run.wait(30)
+    run.wait(60)
 
 
 def test_an_agent_tells_its_beginning_its_servers_and_its_end(fleet: Fleet, until: Until) -> None:

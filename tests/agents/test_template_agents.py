@@ -45,7 +45,7 @@ def test_each_takes_what_its_template_covers_sets_asked_for_later_included(pair:
             pair.call("two", requires=["code_review", "best_practices"], needs=["c1"]),
         ],
     )
-    view = submit_graph(pair.store, graph, {}).wait(30)
+    view = submit_graph(pair.store, graph, {}).wait(60)
     assert view.succeeded
     assert {one(view, f"r{n}").agent for n in range(20)} == {reviewer.name}
     assert {one(view, f"c{n}").agent for n in range(20)} == {coder.name}
@@ -75,4 +75,4 @@ def test_what_may_wait_is_begun_when_such_an_agent_comes(fleet: Fleet) -> None:
     queue = queue_of(asked.operations[0].capabilities)
     assert queue in audit.names(fleet.store)
     reviewer = fleet.start(template="reviewer")
-    assert one(run.wait(30), "a").agent == reviewer.name
+    assert one(run.wait(60), "a").agent == reviewer.name

@@ -47,7 +47,7 @@ def test_processes_and_threads_count_in_one_file_without_losing_any(tmp_path: Pa
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert [process.wait(20) for process in processes] == [0, 0]
+    assert [process.wait(60) for process in processes] == [0, 0]
     assert tally.total == 5000
     assert repr(tally) == "<Tally 5000 by 5>"
 

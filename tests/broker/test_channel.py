@@ -452,7 +452,7 @@ def test_a_place_that_gets_free_in_another_thread_wakes_who_waits_for_messages(
         wait(seconds)
 
     monkeypatch.setattr(connection.transport.poller._links, "wait", announce)
-    acking = threading.Thread(target=lambda: waits.wait(5) and got[0].ack())
+    acking = threading.Thread(target=lambda: waits.wait(60) and got[0].ack())
     acking.start()
     _collect(connection, 1)
     acking.join()

@@ -110,7 +110,7 @@ def test_of_two_systems_started_in_one_home_at_once_one_is_up_and_after_its_sigk
     run = place.omx("run", place.graph(gate.graph()), "--detach").out.strip()
     supervisor = psutil.Process(up["pid"])
     supervisor.kill()
-    supervisor.wait(5)
+    supervisor.wait(60)
     assert "no system is up" in place.omx("runs").err
     assert place.omx("up", "--detach", "--agents", "1", OMX_LEASE="1", OMX_OVERDUE="1").code == 0
     gate.open()

@@ -63,7 +63,7 @@ def on_a_terminal(place, *words, columns=60, until=None):
             process.send_signal(signal.SIGINT)
             until = None
     os.close(ours)
-    return process.wait(10), written.decode()
+    return process.wait(60), written.decode()
 
 
 def test_without_a_command_the_help_is_shown(place):

@@ -131,7 +131,7 @@ class Terminal:
         os.write(self._ours, text.encode())
 
     def end(self):
-        code = self.process.wait(40)
+        code = self.process.wait(60)
         self._reader.join()
         os.close(self._ours)
         return code

@@ -41,7 +41,7 @@ def test_a_hanging_and_a_failing_duty_hold_up_no_other(
     go_on, done = threading.Event(), []
 
     def hang(_term: Term) -> None:
-        go_on.wait(30)
+        go_on.wait(60)
 
     def fail(_term: Term) -> None:
         raise OmxError("it cannot be done")

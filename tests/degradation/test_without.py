@@ -73,7 +73,7 @@ def _program(words: list[str], url: str, port: int, log: Path) -> Iterator[subpr
         yield process
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def _answers(port: int, path: str) -> bool:
@@ -107,9 +107,9 @@ def test_runs_go_on_when_who_looks_on_is_killed(
         until(lambda: _answers(port, path), 40)
         run = submit_graph(behind.store, _chain(behind, 0.05, 10), {})
         process.kill()
-        assert run.wait(30).succeeded
+        assert run.wait(60).succeeded
     assert not _answers(port, path)
-    assert submit_graph(behind.store, _chain(behind, 0.0, 3), {}).wait(30).succeeded
+    assert submit_graph(behind.store, _chain(behind, 0.0, 3), {}).wait(60).succeeded
 
 
 def test_who_has_found_the_cluster_needs_the_proxy_no_more(
@@ -118,13 +118,13 @@ def test_who_has_found_the_cluster_needs_the_proxy_no_more(
     run = submit_graph(behind.store, _chain(behind, 0.1, 10), {})
     proxy.close()
     try:
-        assert run.wait(30).succeeded
+        assert run.wait(60).succeeded
         newcomer = Store(behind.url, timeout=0.5)
         with pytest.raises(UnavailableError, match=re.escape(f"{HOST}:{proxy.port}")):
             newcomer.ping(0.5)
         node = own_cluster.status().nodes[1].port
         with contextlib.closing(Store(f"{behind.url},{HOST}:{node}", timeout=10.0)) as other:
-            assert submit_graph(other, _chain(behind, 0.0, 2), {}).wait(30).succeeded
+            assert submit_graph(other, _chain(behind, 0.0, 2), {}).wait(60).succeeded
     finally:
         newcomer.close()
 
@@ -163,8 +163,8 @@ def test_without_agents_runs_and_orders_wait_and_a_submission_must_say_that_it_m
         assert waiting.status().state == "running"
         behind.url = own_cluster.url()
         behind.start()
-        assert waiting.wait(30).succeeded
-        assert Run(order.get(timeout=30), store).wait(30).succeeded
+        assert waiting.wait(60).succeeded
+        assert Run(order.get(timeout=60), store).wait(60).succeeded
         app.backend.result_consumer.stop()
         app.backend.store.close()
     store.close()

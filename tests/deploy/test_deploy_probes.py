@@ -52,7 +52,7 @@ def start(cluster_url: str, tmp_path: Path) -> Iterator[Start]:
     yield start
     for process in started:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def test_an_agent_is_ready_once_it_is_warm_and_until_it_is_told_to_stop(
@@ -74,7 +74,7 @@ def test_an_agent_is_ready_once_it_is_warm_and_until_it_is_told_to_stop(
     agent.terminate()
     until(lambda: ask(f"{url}/readyz") == (503, "it is stopping: what is under way ends first"))
     assert ask(f"{url}/healthz") == (200, "ok")
-    assert agent.wait(20) == 0
+    assert agent.wait(60) == 0
 
 
 def test_a_coordinator_is_ready_when_the_cluster_has_answered(start: Start, until: Until) -> None:
@@ -82,7 +82,7 @@ def test_a_coordinator_is_ready_when_the_cluster_has_answered(start: Start, unti
     until(lambda: ask(f"{url}/readyz") == (200, "ready"))
     assert ask(f"{url}/metrics") == (200, "")
     coordinator.terminate()
-    assert coordinator.wait(20) == 0
+    assert coordinator.wait(60) == 0
 
 
 @pytest.mark.parametrize("program", ["workers.agent", "workers.coordinator"])
@@ -91,7 +91,7 @@ def test_a_port_that_is_taken_is_a_mistake_that_is_named(
 ) -> None:
     port = int(cluster_url.rpartition(":")[2].partition("/")[0])
     process, _ = start(program, port=port)
-    assert process.wait(30) == 2
+    assert process.wait(60) == 2
     said = (tmp_path / "log").read_text()
     assert f"cannot listen on 127.0.0.1:{port}" in said
     assert "OMX_HEALTH_PORT" in said

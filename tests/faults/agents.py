@@ -170,7 +170,7 @@ def agents_killed(scene: Scene) -> RunView:
             if ready:
                 victim = chance.choice(ready)
                 scene.strike(victim.result().process.pid, signal.SIGKILL)
-                victim.result().process.wait(10)
+                victim.result().process.wait(60)
                 agents.remove(victim)
                 agents.append(begin())
         return ended.result()
@@ -236,7 +236,7 @@ def _scene(url: str, folder: Path, load: Load) -> Iterator[Scene]:
     finally:
         fleet.stop()
         coordinator.send_signal(signal.SIGTERM)
-        coordinator.wait(10)
+        coordinator.wait(60)
         store.close()
 
 

@@ -138,5 +138,5 @@ def running(url: str, folder: Path, count: int, pause: float, durability: str) -
         graphs.stop()
         fleet.stop()
         coordinator.send_signal(signal.SIGTERM)
-        coordinator.wait(10)
+        coordinator.wait(60)
         store.close()

@@ -286,7 +286,7 @@ def _coordinator(environ: dict[str, str], folder: Path) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def main() -> None:

@@ -119,7 +119,7 @@ def web(agent: str, tmp_path: Path) -> Iterator[Callable[[str], tuple[ServerConf
     yield start
     for process in started:
         process.kill()
-        process.wait(5)
+        process.wait(60)
         process.stderr.close()
 
 
@@ -170,7 +170,7 @@ def guarded(agent: str, tmp_path: Path) -> Iterator[Callable[..., Guarded]]:
     yield start
     for process in started:
         process.kill()
-        process.wait(5)
+        process.wait(60)
         process.stderr.close()
 
 

@@ -244,7 +244,7 @@ def test_coordinators_that_are_killed_while_they_count_lose_nothing_and_count_no
             processes.append(start())
             victim = processes[-3]
             victim.kill()
-            victim.wait(10)
+            victim.wait(60)
         thread.join()
         assert bus.flush(20)
         until(lambda: lag(counted_store, handler, 6).behind == 0, 30)
@@ -252,6 +252,6 @@ def test_coordinators_that_are_killed_while_they_count_lose_nothing_and_count_no
         bus.close()
         for process in processes:
             process.kill()
-            process.wait(10)
+            process.wait(60)
     found = statistics(counted_store, Dimension.EVENT, 3600, GIVEN).series
     assert {name: count.number for name, count in found.items()} == expected

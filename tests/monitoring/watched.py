@@ -80,10 +80,10 @@ class Watched:
         process = self.processes.pop(name)
         process.terminate()
         try:
-            process.wait(15)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(5)
+            process.wait(60)
 
     def stop(self) -> None:
         for name in list(self.processes):

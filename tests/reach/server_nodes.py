@@ -59,7 +59,7 @@ class ServerNodes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(launched.pid, signal.SIGKILL)
         for launched in self._launched:
-            launched.ended.wait(5)
+            launched.ended.wait(60)
 
     def _start(self, server: Path, port: int, settings: list[str]) -> None:
         folder = self.folder / str(port)

@@ -48,10 +48,10 @@ class TaskWorker:
         assert self.process is not None
         self.process.terminate()
         try:
-            self.process.wait(10)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(5)
+            self.process.wait(60)
         self.close()
 
     def close(self) -> None:
@@ -69,6 +69,6 @@ class TaskWorker:
 
     def call(self, name: str, *args: Any) -> Any:
         try:
-            return self.task(name, *args).delay().get(timeout=20)
+            return self.task(name, *args).delay().get(timeout=60)
         except TimeoutError as error:
             raise AssertionError(self.log.read_text()) from error

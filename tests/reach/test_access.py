@@ -82,7 +82,7 @@ def test_a_worker_and_its_callers_need_no_more_than_the_rule(user: User, tmp_pat
         assert ping == [{f"{worker.queue}@test": {"ok": "pong"}}]
         header = [worker.task("add", i, i) for i in range(4)]
         result = chord(header)(worker.task("total"))
-        assert result.get(timeout=20) == 12
+        assert result.get(timeout=60) == 12
         result.forget()
         worker.app.control.purge()
     assert user.refused() == []
@@ -131,7 +131,7 @@ def test_a_graph_runs_under_the_rule(tmp_path: Path, until: Until) -> None:
         assert nodes.everywhere("ACL", "LOG") == [[], [], []]
     finally:
         agent.terminate()
-        agent.wait(20)
+        agent.wait(60)
         log.close()
         store.close()
         nodes.stop()
@@ -176,7 +176,7 @@ def test_a_worker_with_a_wrong_password_ends_and_says_why(user: User, tmp_path: 
     user.may(access.RULE)
     with TaskWorker(user.url("wrong-secret"), tmp_path / "log") as worker:
         assert worker.process is not None
-        assert worker.process.wait(30) != 0
+        assert worker.process.wait(60) != 0
     log = worker.log.read_text()
     assert "is wrong" in log
     assert "wrong-secret" not in log

@@ -102,7 +102,7 @@ def test_a_worker_and_its_callers_reach_all_nodes_by_their_relays(
     )  # fmt: skip
     with worker:
         results = [worker.task("add", i, i).delay() for i in range(30)]
-        assert [result.get(timeout=20) for result in results] == [2 * i for i in range(30)]
+        assert [result.get(timeout=60) for result in results] == [2 * i for i in range(30)]
     assert all(relay.carried for relay in forwarded.relays)
 
 

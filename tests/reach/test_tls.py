@@ -46,7 +46,7 @@ def test_a_worker_runs_tasks_on_a_cluster_that_speaks_tls(
         assert worker.call("add", 1, 2) == 3
         assert worker.call("letters", 5_000_000) == "x" * 5_000_000
         header = [worker.task("add", i, i) for i in range(20)]
-        assert chord(header)(worker.task("total")).get(timeout=20) == 380
+        assert chord(header)(worker.task("total")).get(timeout=60) == 380
 
 
 def test_the_options_of_tls_can_stand_in_the_transport_options(
@@ -199,7 +199,7 @@ def test_a_worker_with_the_wrong_scheme_ends_and_says_why(
 ) -> None:
     with TaskWorker(f"rediscluster://{tls_cluster.hosts}", tmp_path / "log") as worker:
         assert worker.process is not None
-        assert worker.process.wait(30) != 0
+        assert worker.process.wait(60) != 0
     assert "write redisclusters://" in worker.log.read_text()
 
 

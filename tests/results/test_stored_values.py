@@ -54,7 +54,7 @@ def test_a_large_success_is_stored_compressed_and_read_by_who_does_not_compress(
     writer, reader = make(compression), make()
     writer.backend.store_result(task_id, LARGE, states.SUCCESS)
     assert len(_stored(writer, task_id)) < 2_000
-    assert reader.AsyncResult(task_id).get(timeout=5) == LARGE
+    assert reader.AsyncResult(task_id).get(timeout=60) == LARGE
     assert dict(reader.backend.get_many([task_id]))[task_id]["result"] == LARGE
 
 
@@ -63,13 +63,13 @@ def test_a_compressed_result_is_heard(make: Make, task_id: str) -> None:
     reader.backend.on_task_call(None, task_id)
     assert reader.backend.result_consumer._listener._links.wants  # it listens
     writer.backend.store_result(task_id, LARGE, states.SUCCESS)
-    assert reader.AsyncResult(task_id).get(timeout=5) == LARGE
+    assert reader.AsyncResult(task_id).get(timeout=60) == LARGE
 
 
 def test_a_plain_result_is_read_by_who_compresses(make: Make, task_id: str) -> None:
     writer, reader = make(), make("gzip")
     writer.backend.store_result(task_id, LARGE, states.SUCCESS)
-    assert reader.AsyncResult(task_id).get(timeout=5) == LARGE
+    assert reader.AsyncResult(task_id).get(timeout=60) == LARGE
 
 
 def test_a_small_result_is_not_compressed(make: Make, task_id: str) -> None:
@@ -80,7 +80,7 @@ def test_a_small_result_is_not_compressed(make: Make, task_id: str) -> None:
     other = str(uuid.uuid4())
     eager.backend.store_result(other, "small", states.SUCCESS)
     assert not _stored(eager, other).startswith(b"{")
-    assert eager.AsyncResult(other).get(timeout=5) == "small"
+    assert eager.AsyncResult(other).get(timeout=60) == "small"
 
 
 def test_a_compressed_success_is_not_overwritten(make: Make, task_id: str) -> None:
@@ -88,7 +88,7 @@ def test_a_compressed_success_is_not_overwritten(make: Make, task_id: str) -> No
     app.backend.store_result(task_id, LARGE, states.SUCCESS)
     app.backend.store_result(task_id, None, states.STARTED)
     app.backend.mark_as_failure(task_id, ValueError("a later delivery"))
-    assert app.AsyncResult(task_id).get(timeout=5) == LARGE
+    assert app.AsyncResult(task_id).get(timeout=60) == LARGE
 
 
 def test_a_large_state_of_ones_own_is_overwritten_with_compression_too(
@@ -97,7 +97,7 @@ def test_a_large_state_of_ones_own_is_overwritten_with_compression_too(
     app = make("gzip")
     app.backend.store_result(task_id, LARGE, "PROGRESS")
     app.backend.store_result(task_id, "done", states.SUCCESS)
-    assert app.AsyncResult(task_id).get(timeout=5) == "done"
+    assert app.AsyncResult(task_id).get(timeout=60) == "done"
 
 
 def test_an_unknown_compression_is_refused_with_those_that_there_are(make: Make) -> None:
@@ -120,7 +120,7 @@ def test_a_result_that_is_too_large_is_refused_with_size_and_limit(
 def test_it_is_the_stored_size_that_counts(make: Make, task_id: str) -> None:
     app = make("gzip", result_size_limit=1_000)
     app.backend.store_result(task_id, LARGE, states.SUCCESS)
-    assert app.AsyncResult(task_id).get(timeout=5) == LARGE
+    assert app.AsyncResult(task_id).get(timeout=60) == LARGE
 
 
 def test_bytes_count_and_not_letters(make: Make, task_id: str) -> None:
@@ -136,7 +136,7 @@ def test_a_failure_that_is_too_large_is_stored_as_the_failure_that_it_is(
     app = make(result_size_limit=1_000)
     app.backend.mark_as_failure(task_id, ValueError(LARGE), traceback=LARGE)
     with pytest.raises(ResultTooLargeError, match="more than the 1,000"):
-        app.AsyncResult(task_id).get(timeout=5)
+        app.AsyncResult(task_id).get(timeout=60)
     assert app.AsyncResult(task_id).state == "FAILURE"
 
 

@@ -22,7 +22,7 @@ def _slot(run_id: str) -> int:
 def _until_the_end(told: queue.Queue[Any]) -> tuple[list[str], Any]:
     """Return the states that were told, and the last word."""
     states: list[str] = []
-    while isinstance(news := told.get(timeout=10), list):
+    while isinstance(news := told.get(timeout=60), list):
         states += [change.state for change in news]
     return states, news
 
@@ -58,5 +58,5 @@ def test_who_follows_has_all_changes_and_the_end_and_no_run_is_an_error(
     followers.follow("nix", nothing.put)
     run.do("a")
     assert _until_the_end(told) == (["running", "running", "succeeded", "succeeded"], None)
-    assert isinstance(nothing.get(timeout=10), NotFoundError)
+    assert isinstance(nothing.get(timeout=60), NotFoundError)
     followers.stop()

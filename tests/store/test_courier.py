@@ -42,14 +42,14 @@ def test_what_gathers_during_a_trip_goes_out_as_one_parcel(courier: Courier, que
 
     def hold(_answer: Any) -> None:
         under_way.set()
-        go_on.wait(5)
+        go_on.wait(60)
 
     def parcel() -> Any:
         merged.append(list(gathered))
         return [(_publish(queue, name), None) for name in gathered]
 
     courier.send(_publish(queue, "first"), hold)
-    assert under_way.wait(5)
+    assert under_way.wait(60)
     courier.post(parcel)
     gathered += ["a", "b", "c"]
     go_on.set()
@@ -72,7 +72,7 @@ def test_a_courier_with_an_interval_leaves_at_once_after_a_rest_and_then_gathers
     store.try_once = counted  # type: ignore[method-assign]
     first = threading.Event()
     courier.send(_publish(queue, "first"), lambda _answer: first.set())
-    assert first.wait(5)
+    assert first.wait(60)
     for number in range(3):
         courier.send(_publish(queue, str(number)))
     assert courier.flush(5), "a flush is not kept waiting"
@@ -88,7 +88,7 @@ def test_a_script_that_a_node_does_not_know_takes_no_trip_more(
     courier = Courier(store).start()
     came = threading.Event()
     courier.send(_publish(queue, "1"), lambda _answer: came.set())
-    assert came.wait(5)
+    assert came.wait(60)
     courier.stop()
 
 

@@ -96,7 +96,7 @@ def test_what_is_carried_again_does_not_come_after_what_was_sent_later(
     gate = threading.Event()
     sender.send(queues.stats(queue))
     assert sender.flush(5)
-    sender._courier.send(_publish(queue, "1"), lambda _: gate.wait(10) and None)
+    sender._courier.send(_publish(queue, "1"), lambda _: gate.wait(60) and None)
     (lane,) = sender._lanes.values()
     lane.link._socket.shutdown(2)  # type: ignore[union-attr]
     sender.send(Call(said, (key,), ("started",)))
