@@ -63,10 +63,10 @@ def connect() -> Iterator[Callable[[EmbeddedCluster], RedisCluster]]:
 
 @pytest.fixture
 def wait_until() -> WaitUntil:
-    """Wait for a condition, at most twenty seconds."""
+    """Wait for a condition, at most a minute."""
 
     def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         pause = threading.Event()
         while not condition():
             assert time.monotonic() < deadline, "it did not come true in time"

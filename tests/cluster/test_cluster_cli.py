@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from omx_tasks import settings
 from omx_tasks.cli.cluster import cluster as command
 from omx_tasks.cluster.embedded import EmbeddedCluster
-from omx_tasks.cluster.ports import free_ports
+from omx_tasks.cluster.ports import reserved_ports
 from omx_tasks.errors import ClusterError, NotFoundError
 
 
@@ -55,8 +55,9 @@ def test_up_again_without_words_keeps_the_shape_that_the_cluster_has(omx_cluster
 
 
 def test_the_first_of_the_ports_can_be_chosen(omx_cluster):
-    (port,) = free_ports(1)
-    shown = omx_cluster("up", "--masters", "1", "--replicas", "0", "--port", str(port), "--json")
+    with reserved_ports(1) as (port,):
+        words = ["--masters", "1", "--replicas", "0", "--port", str(port)]
+        shown = omx_cluster("up", *words, "--json")
     assert json.loads(shown.stdout)["url"] == f"rediscluster://127.0.0.1:{port}"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from omx_tasks.cluster.ports import check_free
+from omx_tasks.cluster.ports import check_free, reserved_ports
 from omx_tasks.cluster.status import ClusterStatus
 from omx_tasks.errors import ClusterError, NotFoundError
 
@@ -29,6 +29,11 @@ threading.Event().wait()
 
 def pids(status: ClusterStatus) -> list[int]:
     return [node.pid for node in status.nodes if node.pid is not None]
+
+
+def running(status: ClusterStatus) -> list[psutil.Process]:
+    """Return its processes, which are not mistaken for others that get their ids."""
+    return [psutil.Process(pid) for pid in pids(status)]
 
 
 def kill(numbers: Iterable[int]) -> None:
@@ -106,13 +111,14 @@ def test_killing_all_nodes_keeps_what_was_acknowledged(make_cluster, connect):
     assert [client.get(f"key-{n}") for n in range(300)] == [str(n) for n in range(300)]
 
 
-def test_down_leaves_no_process_and_no_port(make_cluster, wait_until):
-    cluster = make_cluster()
-    cluster.up()
-    status = cluster.status()
-    cluster.down()
-    check_free([node.port for node in status.nodes])
-    wait_until(lambda: not any(map(psutil.pid_exists, pids(status))))
+def test_down_leaves_no_process_and_no_port(make_cluster):
+    with reserved_ports(6) as ports:
+        cluster = make_cluster(ports=ports)
+        cluster.up()
+        nodes = running(cluster.status())
+        cluster.down()
+        check_free(ports)
+    assert psutil.wait_procs(nodes, timeout=20)[1] == []
     assert cluster.status().state == "down"
 
 
@@ -136,14 +142,14 @@ def test_delete_leaves_what_belongs_to_others(make_cluster):
     (cluster.directory / "notes.txt").unlink()
 
 
-def test_two_clusters_live_side_by_side(make_cluster, connect):
+def test_two_clusters_live_side_by_side(make_cluster, connect, wait_until):
     one, other = make_cluster("one"), make_cluster("other")
     one.up()
     other.up()
     connect(one).set("where", "one")
     assert connect(other).get("where") is None
     one.down()
-    assert other.status().state == "ok"
+    wait_until(lambda: other.status().state == "ok")
 
 
 def test_two_ups_at_once_make_one_cluster(make_cluster):
@@ -171,20 +177,22 @@ def start_elsewhere(directory: Path, server: str, how: str) -> subprocess.Popen[
     return starter
 
 
-def test_a_bound_cluster_dies_with_its_killed_starter(make_cluster, server, wait_until):
+def test_a_bound_cluster_dies_with_its_killed_starter(make_cluster, server):
     cluster = make_cluster()
     with start_elsewhere(cluster.directory, server, "bound") as starter:
-        running = pids(cluster.status())
+        nodes = running(cluster.status())
         starter.kill()
-    assert len(running) == 6
-    wait_until(lambda: not any(map(psutil.pid_exists, running)))
+    assert len(nodes) == 6
+    assert psutil.wait_procs(nodes, timeout=20)[1] == []
 
 
-def test_an_unbound_cluster_outlives_its_killed_starter(make_cluster, server):
+def test_an_unbound_cluster_outlives_its_killed_starter(make_cluster, server, wait_until):
     cluster = make_cluster()
     with start_elsewhere(cluster.directory, server, "unbound") as starter:
+        nodes = running(cluster.status())
         starter.kill()
-    assert cluster.is_ready()
+    wait_until(cluster.is_ready)
+    assert all(node.is_running() for node in nodes)
 
 
 def test_a_failed_up_stops_what_it_started_and_the_next_one_succeeds(make_cluster):

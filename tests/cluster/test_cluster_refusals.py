@@ -20,10 +20,10 @@ def listening(port: int) -> socket.socket:
 
 
 def test_free_ports_are_free_with_their_bus_ports():
-    ports = free_ports(12)
-    assert len(set(ports)) == 12
-    assert not set(ports) & {port + BUS_OFFSET for port in ports}
-    check_free(ports)
+    with reserved_ports(12) as ports:
+        assert len(set(ports)) == 12
+        assert not set(ports) & {port + BUS_OFFSET for port in ports}
+        check_free(ports)
 
 
 def test_a_reserved_port_is_given_to_nobody_else_but_a_node_may_listen_on_it(monkeypatch):
@@ -39,16 +39,18 @@ def test_a_reserved_port_is_given_to_nobody_else_but_a_node_may_listen_on_it(mon
 
 
 def test_a_taken_port_is_named_with_the_remedy(tmp_path):
-    ports = free_ports(6)
-    with listening(ports[2]), pytest.raises(ClusterError) as refused:
+    with reserved_ports(6) as ports, listening(ports[2]), pytest.raises(ClusterError) as refused:
         EmbeddedCluster(tmp_path / "cluster", ports=ports).up()
     assert f"port {ports[2]} is taken on 127.0.0.1: stop the program" in str(refused.value)
     assert not (tmp_path / "cluster" / "nodes").exists()
 
 
 def test_a_taken_bus_port_is_named_with_its_node(tmp_path):
-    ports = free_ports(6)
-    with listening(ports[2] + BUS_OFFSET), pytest.raises(ClusterError) as refused:
+    with (
+        reserved_ports(6) as ports,
+        listening(ports[2] + BUS_OFFSET),
+        pytest.raises(ClusterError) as refused,
+    ):
         EmbeddedCluster(tmp_path / "cluster", ports=ports).up()
     assert f"{ports[2] + BUS_OFFSET}, the bus port of node {ports[2]}," in str(refused.value)
 

@@ -15,22 +15,22 @@ import pytest
 from omx_tasks.cluster.binary import find_server
 from omx_tasks.cluster.gathering import gather
 from omx_tasks.cluster.peer import Peer
-from omx_tasks.cluster.ports import free_ports
+from omx_tasks.cluster.ports import reserved_ports
 from omx_tasks.cluster.readiness import try_to_look
 from omx_tasks.errors import ClusterError
 from omx_tasks.store.client import Store
 from omx_tasks.store.shards import look
 
 PASSWORD = 'a "pass\\word'
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 class Nodes:
     """Six nodes as containers run them: a process, a volume and a password file each."""
 
-    def __init__(self, folder: Path, server: str) -> None:
+    def __init__(self, folder: Path, server: str, ports: list[int]) -> None:
         self.folder = folder
-        self.ports = free_ports(6)
+        self.ports = ports
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         secret = folder / "password"
         secret.write_text(PASSWORD + "\n")
@@ -57,7 +57,7 @@ class Nodes:
     def kill(self, *ports: int, empty: bool = False) -> None:
         for port in ports:
             self.processes[port].kill()
-            self.processes[port].wait(10)
+            self.processes[port].wait(60)
             if empty:
                 shutil.rmtree(self.folder / str(port))
 
@@ -80,15 +80,16 @@ class Nodes:
             peer.close()
         for process in self.processes.values():
             process.kill()
-            process.wait(10)
+            process.wait(60)
 
 
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[Nodes]:
-    nodes = Nodes(tmp_path, str(find_server()))
-    nodes.start()
-    yield nodes
-    nodes.stop()
+    with reserved_ports(6) as ports:
+        nodes = Nodes(tmp_path, str(find_server()), ports)
+        nodes.start()
+        yield nodes
+        nodes.stop()
 
 
 def test_a_node_that_came_back_empty_is_taken_in_again_and_what_nobody_holds_is_told(
@@ -140,7 +141,7 @@ def test_a_node_without_a_password_is_refused(tmp_path: Path) -> None:
         env={k: v for k, v in os.environ.items() if not k.startswith("OMX_")},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=SECONDS,
         check=False,
     )
     assert (done.returncode, "OMX_BROKER_PASSWORD_FILE" in done.stderr) == (2, True)
