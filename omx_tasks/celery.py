@@ -74,6 +74,7 @@ def configuration() -> dict[str, Any]:
         "broker_transport_options": {
             "lease": round(given.lease * 1000),
             "most_deliveries": given.most_deliveries,
+            "most_losses": given.most_losses,
             "aging": round(given.aging * 1000),
             "batch": given.batch,
             "partitions": given.partitions,

@@ -112,6 +112,11 @@ class Settings(BaseSettings):
     most_deliveries: int = Field(
         20, ge=0, description="Deliveries after which a message is parked as dead; 0: never"
     )
+    most_losses: int = Field(
+        5,
+        ge=0,
+        description="Agents that ended while they had a message, after which it is parked as dead; 0: never",
+    )
     aging: float = Field(
         60.0,
         ge=0,

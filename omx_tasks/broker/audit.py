@@ -1,9 +1,9 @@
 """What is in the queues, whether it adds up, and what became of messages that nobody could finish.
 
 Every message that was published is in exactly one place: acknowledged, failed (refused for good), waiting, leased,
-delayed, dead, or removed by a purge, a drop, or the cancellation of its run. One script reads all of a queue at one
-moment, so the sum is exact while producers and workers go on. A queue that lapsed or was deleted takes its counters
-along.
+delayed, dead, or removed by a purge, a drop, or the cancellation of its run. One script reads
+all of a queue at one moment, so the sum is exact while producers and workers go on. A queue that lapsed or was deleted
+takes its counters along.
 
 Each worker that consumes a queue subscribes to its doorbell: counting the subscribers counts the workers.
 
@@ -13,7 +13,7 @@ A queue with partitions is one here: each partition at one moment of its own, an
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from omx_tasks.broker import partitions
@@ -23,6 +23,7 @@ from omx_tasks.priorities import Priority
 from omx_tasks.store import keys
 from omx_tasks.store.address import Node
 from omx_tasks.store.client import Store
+from omx_tasks.store.link import ReplyError
 from omx_tasks.store.scripts import Call, script
 from omx_tasks.store.topology import slot_of
 
@@ -82,15 +83,34 @@ class QueueReport(NamedTuple):
         return counters.get("published", 0) - gone - self.present
 
 
+class Death(NamedTuple):
+    """After what a message died: how often it was delivered, and how often its worker ended while it had it."""
+
+    deliveries: int
+    losses: int
+
+    def __str__(self) -> str:
+        delivered = f"{self.deliveries} {'delivery' if self.deliveries == 1 else 'deliveries'}"
+        if not self.losses:
+            return delivered
+        return f"{delivered}, {self.losses} of them to agents that ended with it in hand"
+
+
 class DeadMessage(NamedTuple):
-    """A message that was delivered too often; ``died`` is in Unix seconds."""
+    """A message that was delivered too often, or lost too often with its worker; ``died`` is in Unix seconds."""
 
     queue: str
     id: str
     died: float
     priority: Priority
     deliveries: int
+    losses: int
     body: bytes
+
+    @property
+    def reason(self) -> str:
+        """Why it was given up."""
+        return str(Death(self.deliveries, self.losses))
 
 
 def names(store: Store) -> list[str]:
@@ -153,17 +173,27 @@ def dead(store: Store, queue: str) -> Iterator[DeadMessage]:
 def _dead(store: Store, queue: str, partition: str) -> Iterator[DeadMessage]:
     position = 0
     while page := store.run(Call(script("dead_1"), keys.queue_keys(partition), (position, _PAGE))):
-        for first in range(0, len(page), 5):
-            id_, died, priority, deliveries, body = page[first : first + 5]
+        for first in range(0, len(page), 6):
+            id_, died, priority, deliveries, losses, body = page[first : first + 6]
             yield DeadMessage(
                 queue,
                 id_.decode(),
                 int(died) / 1000,
                 Priority(int(priority)),
                 int(deliveries),
+                int(losses),
                 body,
             )
         position += _PAGE
+
+
+def deaths(store: Store, places: Sequence[tuple[str, str]]) -> dict[str, Death]:
+    """Return which messages are dead of those named, each by its partition and its id, and after what."""
+    calls = [Call(script("died_1"), keys.queue_keys(place), (id_,)) for place, id_ in places]
+    found = [answer for answer in store.run_many(calls) if not isinstance(answer, ReplyError)]
+    return {
+        id_.decode(): Death(deliveries, losses) for id_, deliveries, losses in filter(None, found)
+    }
 
 
 def replay(store: Store, queue: str, ids: Iterable[str]) -> int:

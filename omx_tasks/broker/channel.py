@@ -60,6 +60,8 @@ class Channel(virtual.Channel):
     lease = 30_000
     #: Deliveries after which a message that nobody acknowledged goes to the dead ones; 0: never.
     most_deliveries = 20
+    #: Leases of it that ended, since the worker did, after which a message goes to the dead ones; 0: never.
+    most_losses = 5
     #: Milliseconds of waiting after which P3 gets one message of eight before P0 to P2 are done; 0: never.
     aging = 60_000
     #: Messages that one claim takes, and one ack settles, at most; 0: as many as there are.
@@ -68,7 +70,7 @@ class Channel(virtual.Channel):
     priorities: Sequence[int] = tuple(Priority)
     from_transport_options = (
         *virtual.Channel.from_transport_options,
-        *("lease", "most_deliveries", "aging", "batch", "priorities"),
+        *("lease", "most_deliveries", "most_losses", "aging", "batch", "priorities"),
     )
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
@@ -304,12 +306,14 @@ class Channel(virtual.Channel):
             deliveries=self.most_deliveries,
             aging=self.aging,
             served=self.serves(queue),
+            losses=self.most_losses,
+            suspect=not self.qos.suspect,
         )
         got = queues.claimed(self.store.run(call))
         if not got.deliveries:
             return None
         delivery = got.deliveries[0]
-        self.qos.hold(queue, Held(delivery.id, token))
+        self.qos.hold(queue, Held(delivery.id, token), suspect=bool(got.suspect))
         return readable(delivery)
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:

@@ -87,6 +87,9 @@ class Consumption:
     link: Link | None = None
     token: str = ""
     most: int = 0
+    #: Whether suspects wait, as far as was heard, and whether the claim under way may get one.
+    suspects: bool = False
+    may_have_suspect: bool = False
     due: float | None = None
     #: How many messages of each priority wait, as far as was heard; at first, anything may.
     waiting: tuple[int, ...] = (1, *NOTHING[1:])

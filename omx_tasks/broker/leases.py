@@ -58,6 +58,8 @@ class Leases:
         self._lock = threading.Lock()
         self._held: dict[str, tuple[str, str]] = {}
         self._messages: dict[str, Any] = {}
+        #: The one that it holds, if it does: a message of which workers were perhaps ended.
+        self.suspect = ""
         self._acks: dict[tuple[str, str], list[Held]] = defaultdict(list)
 
     def __repr__(self) -> str:
@@ -137,10 +139,12 @@ class Leases:
         """Whether so much room is worth a claim of its own, although one was just made."""
         return room * 2 >= self.prefetch_count or room >= self.channel.batch > 0
 
-    def hold(self, queue: str, held: Held) -> None:
+    def hold(self, queue: str, held: Held, *, suspect: bool = False) -> None:
         """Note that a claim got a message."""
         with self._lock:
             self._held[held.id] = (queue, held.token)
+            if suspect:
+                self.suspect = held.id
 
     def give_back(self, tag: str) -> None:
         """Return a message that nobody began to work on."""
@@ -155,6 +159,9 @@ class Leases:
             if not self._acks:
                 self.channel.courier.post(self._pending)
             self._acks[(outcome, place[0])].append(Held(tag, place[1]))
+        if tag == self.suspect:
+            self.suspect = ""
+            self.channel.poller.suspect_settled()
         self.channel.poller.capacity_freed(self.channel)
 
     def _pending(self) -> Iterator[tuple[Call, Done | None]]:

@@ -13,6 +13,9 @@ something more urgent than before. Rings may be lost with a connection, so every
 and a slow poll stands behind. A claim's answer also says when the next delayed message or ended lease is due; the queue
 is hungry then.
 
+Of the suspects (see `queues`) a process takes one, and the next when that is settled: at most one claim at a time asks
+for it, from a queue that is known to have some.
+
 A channel's room is shared among its hungry queues, and each that was asked goes to the end of the line, so that a queue
 with a backlog does not starve the others. Which partitions of a queue are asked is `consumption`'s matter. A channel
 that still has half of what it may hold does not claim again at once for each place that gets free, but a moment later
@@ -78,6 +81,7 @@ class Poller:
         self._mark = secrets.token_hex(16)
         self._numbers = itertools.count()
         self._starved = False
+        self._suspect_wanted = False
         self._gathered_at: float | None = None
         self._loop_thread = 0
         self._hub: Any = None
@@ -188,6 +192,11 @@ class Poller:
             if threading.get_ident() != self._loop_thread:  # the loop's own thread is on its way
                 self._links.wake()
 
+    def suspect_settled(self) -> None:
+        """The next suspect may be claimed; from any thread."""
+        self._suspect_wanted = True
+        self._links.wake()
+
     def tick(self) -> None:
         """Do what can be done now without waiting; the event loop does it on each of its rounds."""
         self._loop_thread = threading.get_ident()
@@ -197,6 +206,9 @@ class Poller:
         if slow:
             self._attend_anew(now, absent=now > self._slow_poll_at + SLOW_POLL)
             self._slow_poll_at = now + SLOW_POLL
+        if self._suspect_wanted:
+            self._suspect_wanted = False
+            self._want_suspect()
         hungry: dict[Channel, list[Consumption]] = defaultdict(list)
         for consumption in [part for whole in self._wholes.values() for part in whole.parts]:
             consumption.look_at_clock(now)
@@ -211,6 +223,17 @@ class Poller:
         self._starved &= starved
         if self._set_alarm(now):
             self._links.wake()  # how long this round waits was reckoned before
+
+    def _want_suspect(self) -> None:
+        for consumption in self._consumptions.values():
+            if consumption.suspects:
+                consumption.wonder()
+
+    def _may_have_suspect(self) -> bool:
+        return not any(
+            consumption.may_have_suspect or consumption.channel.qos.suspect
+            for consumption in self._consumptions.values()
+        )
 
     def _attend_anew(self, now: float, *, absent: bool) -> None:
         """Begin again with queues that are consumed and do not answer, whatever the reason but our own absence."""
@@ -290,6 +313,7 @@ class Poller:
     def _ask(self, consumption: Consumption, link: Link, most: int, now: float) -> int:
         if not consumption.token:
             consumption.token, consumption.most = f"{self._mark}{next(self._numbers)}", most
+            consumption.may_have_suspect = consumption.suspects and self._may_have_suspect()
         channel = consumption.channel
         consumption.asked = queues.claim(
             consumption.queue,
@@ -300,6 +324,8 @@ class Poller:
             aging=channel.aging,
             least=consumption.whole.least(consumption, now),
             served=consumption.whole.served,
+            losses=channel.most_losses,
+            suspect=consumption.may_have_suspect,
         )
         consumption.link, consumption.awaited_at = link, now
         consumption.hungry = consumption.curious = False
@@ -323,7 +349,9 @@ class Poller:
         self._plan_next(consumption, got)
         self._leaving.discard(consumption)
         for delivery in got.deliveries:
-            consumption.channel.qos.hold(consumption.queue, Held(delivery.id, token))
+            held, suspect = Held(delivery.id, token), delivery.id == got.suspect
+            consumption.channel.qos.hold(consumption.queue, held, suspect=suspect)
+        self._hear_of_suspects(consumption, got)
         for position, delivery in enumerate(got.deliveries):
             try:
                 self._hand_over(consumption, delivery)
@@ -340,6 +368,13 @@ class Poller:
         elif got.due >= 0:
             consumption.due = now + min(got.due / 1000 + 0.002, SLOW_POLL)
         self._set_alarm(now)
+
+    def _hear_of_suspects(self, consumption: Consumption, got: Claimed) -> None:
+        asked, consumption.may_have_suspect = consumption.may_have_suspect, False
+        # One that was asked for and not got is for others: the next answer tells whether any are left.
+        consumption.suspects = got.suspects and not (asked and not got.suspect)
+        if (consumption.suspects or asked) and self._may_have_suspect():
+            self._want_suspect()
 
     def _refused(self, consumption: Consumption, link: Link, reply: ReplyError) -> None:
         if reply.code == "NOSCRIPT" and consumption.asked is not None:

@@ -5,8 +5,12 @@
     publish ──► waiting ──claim──► leased ──ack──► done
        │           ▲                 │
        └► delayed ─┘◄── release ─────┤
-              ▲    ◄── lease ended ──┤──► dead (delivered too often)
+              ▲    ◄── lease ended ──┤──► dead (delivered, or lost, too often)
               └────── park ──────────┘                           (wake: waiting, at its old place)
+
+A lease that ended is a loss: the worker died, perhaps of what it held. A message that was lost twice is a suspect, and
+a worker is given one suspect at a time, beside what nothing speaks against. So the one that ends its workers is found,
+and takes none of the others along to the dead, however many were claimed with it at first.
 
 A message has an id, given by its publisher: published twice, it is stored once. A claim has a token, given by
 its claimer: asked for twice, it gives the same messages; only the holder of the token can ack, renew or release.
@@ -46,13 +50,16 @@ class Delivery(NamedTuple):
 class Claimed(NamedTuple):
     """The answer to a claim: what was got, how many of each priority still wait, ms until more may be (-1: unknown).
 
-    The claim from a first partition also tells how many ``partitions`` there are.
+    The claim from a first partition also tells how many ``partitions`` there are; ``suspects`` says whether some are in
+    line, ``suspect`` which of what was got is one.
     """
 
     deliveries: list[Delivery]
     waiting: tuple[int, ...]
     due: int
     partitions: int
+    suspects: bool = False
+    suspect: str = ""
 
     @property
     def left(self) -> int:
@@ -94,26 +101,29 @@ def claim(
     aging: int = 0,
     least: int = Priority.P3,
     served: Iterable[int] = Priority,
+    losses: int = 0,
+    suspect: bool = False,
 ) -> Call:
     """Take up to ``most`` messages for ``lease`` ms; read the answer with `claimed`.
 
-    One that was delivered ``deliveries`` times (0: no limit) is given to nobody more. While P3 has waited for more
+    One that was delivered ``deliveries`` times or lost ``losses`` times (0: no limit) is given to nobody more. One
+    ``suspect`` is among them only where the claimer has none. While P3 has waited for more
     than ``aging`` ms (0: never mind) one message of eight is P3's, whatever else waits. Of what is less urgent than
     ``least`` no other is taken, and nothing of a priority that is not ``served``.
     """
     names = (*keys.queue_keys(queue), keys.receipt(queue, token))
     digits = "".join(str(int(priority)) for priority in served)
-    return Call(
-        script("claim_1"), names, (token, most, lease, deliveries, aging, int(least), digits)
-    )
+    limits = (token, most, lease, deliveries, aging, int(least), digits, losses, int(suspect))
+    return Call(script("claim_1"), names, limits)
 
 
 def claimed(answer: Sequence[Any]) -> Claimed:
     """Read the answer to a `claim`."""
-    waiting, due, partitions, rest = answer[:4], answer[4], answer[5], answer[6:]
+    waiting, (due, partitions, suspects, suspect), rest = answer[:4], answer[4:8], answer[8:]
     triples = zip(rest[0::3], rest[1::3], rest[2::3], strict=True)
     deliveries = [Delivery(id_.decode(), int(count), body) for id_, count, body in triples]
-    return Claimed(deliveries, tuple(waiting), int(due), int(partitions))
+    told = int(due), int(partitions), bool(suspects), suspect.decode()
+    return Claimed(deliveries, tuple(waiting), *told)
 
 
 def ack(queue: str, held: Iterable[Held], *, outcome: str = "acked") -> Call:
@@ -163,9 +173,9 @@ def delete(queue: str) -> Call:
     return Call(script("delete_1"), keys.queue_keys(queue))
 
 
-def sweep(queue: str, *, deliveries: int = 0) -> Call:
+def sweep(queue: str, *, deliveries: int = 0, losses: int = 0) -> Call:
     """Bring a queue up to date that perhaps nobody claims from; answers [returned, dead, due] (`sweep_1.lua`)."""
-    return Call(script("sweep_1"), keys.queue_keys(queue), (deliveries,))
+    return Call(script("sweep_1"), keys.queue_keys(queue), (deliveries, losses))
 
 
 def retire(queue: str, *, unused: int) -> Call:
@@ -182,7 +192,7 @@ class Stats(NamedTuple):
     """One queue at one moment: messages waiting per priority, leased, delayed, dead, and its counters.
 
     ``oldest`` is how many seconds the longest waiting message of each priority has been there, None where none
-    waits; ``time`` is the server's, in Unix seconds.
+    waits; ``time`` is the server's, in Unix seconds. The ``suspects`` are among those that wait.
     """
 
     waiting: tuple[int, int, int, int]
@@ -193,6 +203,7 @@ class Stats(NamedTuple):
     oldest: tuple[float | None, ...]
     time: float
     partitions: int = 1
+    suspects: int = 0
 
     @classmethod
     def sum(cls, parts: Sequence[Stats]) -> Stats:
@@ -211,17 +222,21 @@ class Stats(NamedTuple):
             tuple(max((a for a in of_one if a is not None), default=None) for of_one in ages),
             parts[0].time,
             parts[0].partitions,
+            sum(part.suspects for part in parts),
         )
 
 
 def read_stats(answer: Sequence[Any]) -> Stats:
     """Read the answer to `stats`."""
     time, *rest = answer
-    ages, (p0, p1, p2, p3), (leased, delayed, dead, partitions) = rest[:4], rest[4:8], rest[8:12]
-    names, values = rest[12::2], rest[13::2]
+    ages, (p0, p1, p2, p3) = rest[:4], rest[4:8]
+    leased, delayed, dead, partitions, suspects = rest[8:13]
+    names, values = rest[13::2], rest[14::2]
     counters = {name.decode(): int(value) for name, value in zip(names, values, strict=True)}
     oldest = tuple(age / 1000 if age >= 0 else None for age in ages)
-    return Stats((p0, p1, p2, p3), leased, delayed, dead, counters, oldest, time / 1000, partitions)
+    waiting = (p0, p1, p2, p3)
+    counted = (leased, delayed, dead, counters, oldest, time / 1000, partitions, suspects)
+    return Stats(waiting, *counted)
 
 
 def _flat(held: Iterable[Held]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -107,6 +108,19 @@ def _print(found: list[QueueReport]) -> None:
     if console.is_terminal:
         _fit(rows, console.width)
     print_table(list(rows[0]), [list(row.values()) for row in rows])
+    for line in _hints(found):
+        say(line)
+
+
+def _hints(found: list[QueueReport]) -> Iterator[str]:
+    for report in found:
+        if count := report.stats.suspects:
+            yield (
+                f"{report.name}: {count} suspects, in hand each time when two agents or more ended; "
+                "an agent gets one of them at a time"
+            )
+    if any(report.stats.dead for report in found):
+        yield "`omx queues dead` says why messages are dead, and puts them back"
 
 
 def _row(report: QueueReport, wide: bool) -> dict[str, str]:
@@ -178,6 +192,7 @@ def _as_json(report: QueueReport) -> dict[str, Any]:
         "waiting": {f"P{number}": count for number, count in enumerate(stats.waiting)},
         "leased": stats.leased,
         "delayed": stats.delayed,
+        "suspects": stats.suspects,
         "dead": stats.dead,
         "oldest": {**oldest, "all": report.oldest},
         "rates": rates._asdict() if rates else None,

@@ -37,7 +37,7 @@ class QueuesDuty:
         """Look at every queue once."""
         found = [report for report in audit.reports(term.store) if not report.is_internal]
         before = term.recall(NAME) or {"late": [], "dead": {}}
-        drafts = [*_repaired(term.store, found, self._given.most_deliveries)]
+        drafts = [*_repaired(term.store, found, self._given)]
         late = [one.name for one in found if self._is_late(one)]
         for one in found:
             if one.name in late and one.name not in before["late"]:
@@ -87,7 +87,7 @@ class RetireDuty:
         return _told(drafts)
 
 
-def _repaired(store: Store, found: list[QueueReport], most: int) -> Iterator[Draft]:
+def _repaired(store: Store, found: list[QueueReport], given: Settings) -> Iterator[Draft]:
     """Bring queues up to date in which something is held or put off."""
     places = [
         (report.name, partition)
@@ -95,7 +95,8 @@ def _repaired(store: Store, found: list[QueueReport], most: int) -> Iterator[Dra
         if report.stats.leased or report.stats.delayed
         for partition in partitions.partitions(report.name, report.stats.partitions)
     ]
-    answers = store.run_many([queues.sweep(place, deliveries=most) for _, place in places])
+    limits = {"deliveries": given.most_deliveries, "losses": given.most_losses}
+    answers = store.run_many([queues.sweep(place, **limits) for _, place in places])
     returned: dict[str, int] = {}
     for (name, _), answer in zip(places, answers, strict=True):
         if not isinstance(answer, ReplyError):

@@ -29,7 +29,7 @@ server.failed             P0  an MCP server cannot be started
 server.recycled           P1  an MCP server used too much memory, and another one took its place
 queue.backlog             P1  messages wait for long, or nobody consumes the queue
 queue.flowing             P1  they do not any more
-queue.dead                P0  messages were delivered too often, and are parked
+queue.dead                P0  messages were delivered, or lost with their agents, too often
 queue.repaired            P1  messages came back whose worker had died
 queue.retired             P2  a queue that nobody needs any more was deleted
 cluster.node_down         P0  a node has failed, as most masters see it

@@ -50,7 +50,7 @@ def leases(queue: str) -> str:
 
 
 def delayed(queue: str) -> str:
-    """Sorted set: message id, by the server's time (ms) at which it may be claimed."""
+    """Sorted set: message id, by the server's time (ms) at which it may be claimed; suspects behind all times."""
     return f"omx:{tag(queue)}:delayed"
 
 
@@ -60,7 +60,7 @@ def done(queue: str) -> str:
 
 
 def dead(queue: str) -> str:
-    """Sorted set: ids of messages delivered too often, by time (ms)."""
+    """Sorted set: ids of messages delivered, or lost, too often, by time (ms)."""
     return f"omx:{tag(queue)}:dead"
 
 

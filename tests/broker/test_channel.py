@@ -695,6 +695,43 @@ def test_a_message_that_cannot_be_read_ends_among_the_dead_and_stops_nobody(
     assert [message.payload for message in got] == ["readable"]
 
 
+def test_a_process_has_one_suspect_at_a_time_whatever_queues_they_come_from(
+    connect: Connect, store: Store, queue: str, until: Until
+) -> None:
+    names = [f"{queue}-{word}" for word in "ab"]
+    producer = Producer(connect())
+    for name in names:
+        _lose_twice(store, name, producer, until)
+        producer.publish("fresh", routing_key=name)
+    connection = connect()
+    got, consumer = _consume(connection, Queue(names[0]))
+    consumer.add_queue(Queue(names[1]))
+    consumer.consume()
+    for taken in range(1, 5):
+        while len(got) < 2 + taken:
+            connection.drain_events(timeout=5)
+        assert sum(_stats(store, name).suspects for name in names) == 4 - taken
+        (held,) = [m for m in got if m.payload == "suspect" and not m.acknowledged]
+        held.ack()
+    assert [message.payload for message in got].count("fresh") == 2
+
+
+def _lose_twice(store: Store, queue: str, producer: Producer, until: Until) -> None:
+    """Have two workers end, one after the other, with two messages of a queue in hand."""
+    store.run(queues.declare(queue))
+    for _ in range(2):
+        producer.publish("suspect", routing_key=queue)
+    for _ in range(2):
+        until(
+            lambda: (
+                queues.claimed(
+                    store.run(queues.claim(queue, uuid.uuid4().hex, most=2, lease=1))
+                ).deliveries
+            )
+        )
+    until(lambda: store.run(queues.sweep(queue)) and _stats(store, queue).suspects == 2)
+
+
 def test_a_claim_takes_no_more_than_a_batch_and_the_next_one_follows_at_once(
     connect: Connect, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

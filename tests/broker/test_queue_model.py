@@ -30,7 +30,7 @@ LEASE = DELAY = 1_000_000
 
 @dataclass
 class Message:
-    """What the model knows of a message; it has a token while it is held."""
+    """What the model knows of a message; it has a token while it is held, and is a suspect once it was lost twice."""
 
     id: str
     priority: int
@@ -40,10 +40,19 @@ class Message:
     count: int = 0
     delayed: bool = False
     dead: bool = False
+    lost: int = 0
+
+    @property
+    def is_free(self) -> bool:
+        return not (self.token or self.delayed or self.dead)
 
     @property
     def waits(self) -> bool:
-        return not (self.token or self.delayed or self.dead)
+        return self.is_free and self.lost < 2
+
+    @property
+    def in_line(self) -> bool:
+        return self.is_free and self.lost >= 2
 
     def turn(self) -> tuple[int, int, int]:
         return self.priority, -self.rank, self.number
@@ -114,21 +123,29 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- in a worker's hands ------------------------------------------------------------------------
 
-    @rule(most=st.integers(1, 4), twice=twice)
-    def claim(self, most: int, twice: bool) -> None:
+    @rule(most=st.integers(1, 4), suspect=st.booleans(), twice=twice)
+    def claim(self, most: int, suspect: bool, twice: bool) -> None:
+        """One suspect is taken where one is wanted, before the others of its priority."""
         token = uuid.uuid4().hex
-        waiting = sorted(self.having("waits"), key=Message.turn)
-        for message in waiting[:most]:
+        line = sorted(self.having("in_line"), key=self._turn_in_line)
+        waiting = [*line[:suspect], *self.having("waits")]
+        waiting.sort(key=lambda message: (message.priority, not message.in_line, message.turn()))
+        taken = waiting[:most]
+        accused = [message.id for message in taken if message.in_line]
+        left = len(self.having("waits")) - len(taken) + len(accused)
+        for message in taken:
             message.token, message.count = token, message.count + 1
-        call = queues.claim(self.queue, token, most=most, lease=LEASE)
+        call = queues.claim(self.queue, token, most=most, lease=LEASE, suspect=suspect)
         for _ in range(1 + twice):
             got = queues.claimed(self.store.run(call))
             assert [(d.id, d.count, d.body.decode()) for d in got.deliveries] == [
-                (m.id, m.count, f"body of {m.id}") for m in waiting[:most]
+                (m.id, m.count, f"body of {m.id}") for m in taken
             ]
-            assert got.left == len(waiting[most:])
+            assert got.left == left
+            assert [got.suspect] == (accused or [""])
+            assert got.suspects == bool(self.having("in_line"))
             assert (got.due >= 0) == bool(self.having("token") or self.having("delayed"))
-            if not waiting:
+            if not taken:
                 break
 
     @precondition(lambda self: self.having("token"))
@@ -162,6 +179,7 @@ class QueueMachine(RuleBasedStateMachine):
     def a_lease_ends(self, data: Any, most: int) -> None:
         """A message is dead when it was delivered ``most`` times (0: never)."""
         message = self._draw(data, "token")
+        message.lost += 1
         self._end(keys.leases(self.queue), message, most)
         self._give_up(message)
         message.dead = 0 < most <= message.count
@@ -186,7 +204,7 @@ class QueueMachine(RuleBasedStateMachine):
         message = self._draw(data, "dead")
         for expected in (1, 0)[: 1 + twice]:
             assert audit.replay(self.store, self.queue, [message.id, "unknown"]) == expected
-        message.dead, message.count = False, 0
+        message.dead, message.count, message.lost = False, 0, 0
         self.model.count("replayed")
 
     @precondition(lambda self: self.having("dead"))
@@ -206,7 +224,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(twice=twice)
     def purge(self, twice: bool) -> None:
-        gone = self.having("waits") + self.having("delayed")
+        gone = self.having("waits") + self.having("in_line") + self.having("delayed")
         self._run(queues.purge(self.queue), len(gone), 0, twice)
         for message in gone:
             self.model.remove(message, "purged")
@@ -223,10 +241,11 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def the_queue_is_as_the_model_says(self) -> None:
         (report,) = audit.reports(self.store, [self.queue])
-        waiting = [message.priority for message in self.having("waits")]
+        waiting = [m.priority for m in self.having("waits") + self.having("in_line")]
         stats = report.stats
         assert stats.waiting == tuple(waiting.count(priority) for priority in range(4))
         assert [age is not None for age in stats.oldest] == [count > 0 for count in stats.waiting]
+        assert stats.suspects == len(self.having("in_line"))
         assert stats.leased == len(self.having("token"))
         assert stats.delayed == len(self.having("delayed"))
         assert stats.dead == len(self.having("dead"))
@@ -239,13 +258,19 @@ class QueueMachine(RuleBasedStateMachine):
         stored = self.store.command(key, "HGETALL", key)
         places = {id_.decode(): text.decode().split("|") for id_, text in stored.items()}
         assert {
-            id_: (int(p), int(count), token) for id_, (p, *_, count, token) in places.items()
-        } == {m.id: (m.priority, m.count, m.token) for m in self.model.messages.values()}
+            id_: (int(p), int(count), token, lost)
+            for id_, (p, _, _, count, token, *lost) in places.items()
+        } == {
+            m.id: (m.priority, m.count, m.token, [f"lost {m.lost}"] if m.lost else [])
+            for m in self.model.messages.values()
+        }
 
     @invariant()
     def the_dead_are_listed(self) -> None:
-        listed = {(d.id, d.priority, d.deliveries) for d in audit.dead(self.store, self.queue)}
-        assert listed == {(m.id, m.priority, m.count) for m in self.having("dead")}
+        listed = {
+            (d.id, d.priority, d.deliveries, d.losses) for d in audit.dead(self.store, self.queue)
+        }
+        assert listed == {(m.id, m.priority, m.count, m.lost) for m in self.having("dead")}
 
     # --- helpers ------------------------------------------------------------------------------------
 
@@ -260,6 +285,12 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.store.command(key, "ZADD", key, "XX", "CH", past, message.id) == 1
         look = queues.claim(self.queue, uuid.uuid4().hex, most=0, lease=LEASE, deliveries=most)
         assert queues.claimed(self.store.run(look)).deliveries == []
+
+    def _turn_in_line(self, message: Message) -> tuple[int, int, float, str]:
+        """Return what decides among suspects; since when one has been in line is the server's to know."""
+        key = keys.delayed(self.queue)
+        score = float(self.store.command(key, "ZSCORE", key, message.id))
+        return message.priority, message.lost, score, message.id
 
     def _draw(self, data: Any, state: str) -> Message:
         return data.draw(st.sampled_from(self.having(state)))  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from omx_tasks.broker import queues
+from omx_tasks.broker import audit, queues
 from omx_tasks.broker.queues import Claimed, Held, Posting, Stats
 from omx_tasks.priorities import Priority
 from omx_tasks.store import keys
@@ -371,3 +371,62 @@ def test_only_served_priorities_are_taken_and_the_share_of_age_only_where_p3_is(
     assert bench.ids(8, aging=1, served=[1, 2]) == []
     assert bench.ids(8, served=[3]) == ["3-a", "3-b"]
     assert bench.claim(1, served=[3]).waiting == (2, 0, 0, 0)
+
+
+def _lose(bench: Bench, until: Until, *ids: str, times: int) -> None:
+    """Have workers end that hold these messages, so many times."""
+    for _ in range(times):
+        taken = set[str]()
+        until(lambda taken=taken: taken.update(bench.ids(lease=1, suspect=True)) or taken == {*ids})
+    until(lambda: not (bench.claim(0) and bench.stats.leased))
+
+
+def test_what_was_lost_twice_is_given_one_at_a_time(bench: Bench, until: Until) -> None:
+    bench.publish("a", "b", "c")
+    _lose(bench, until, "a", "b", "c", times=2)
+    bench.publish("fresh")
+    assert (bench.stats.suspects, sum(bench.stats.waiting)) == (3, 4)
+    assert (bench.stats.oldest[Priority.P2] or 0) > 0
+    assert (bench.ids(), bench.claim().suspects) == (["fresh"], True)
+    bench.publish("later")
+    got = bench.claim(token="t", suspect=True)
+    assert [(d.id, d.count) for d in got.deliveries] == [("a", 3), ("later", 1)]
+    assert bench.claim(token="t", suspect=True).suspect == got.suspect == "a"
+
+
+def test_what_is_lost_too_often_is_dead_and_comes_back_without_a_stain(
+    bench: Bench, until: Until
+) -> None:
+    bench.publish("poison")
+    for loss in range(1, 4):
+        until(lambda: bench.ids(lease=10, losses=3, suspect=True) == ["poison"])
+        until(
+            lambda loss=loss: (
+                bench.claim(0, losses=3).due < 0 and bool(bench.stats.dead) == (loss == 3)
+            )
+        )
+    (found,) = audit.dead(bench.store, bench.queue)
+    assert found.reason == "3 deliveries, 3 of them to agents that ended with it in hand"
+    assert audit.replay(bench.store, bench.queue, ["poison"]) == 1
+    got = bench.claim()
+    assert (got.deliveries[0].count, got.suspect) == (1, "")
+
+
+def test_a_suspect_that_is_released_goes_to_the_end_of_the_line(bench: Bench, until: Until) -> None:
+    bench.publish("a", "b")
+    _lose(bench, until, "a", "b", times=2)
+    assert bench.ids(token="t", suspect=True) == ["a"]
+    time_of_b = bench.stats.time
+    until(lambda: bench.stats.time > time_of_b)
+    bench.store.run(queues.release(bench.queue, [Held("a", "t")]))
+    assert [bench.ids(suspect=True) for _ in range(3)] == [["b"], ["a"], []]
+
+
+def test_suspects_go_by_priority_and_only_to_who_serves_it(bench: Bench, until: Until) -> None:
+    bench.publish("late", priority=Priority.P3)
+    bench.publish("now", priority=Priority.P0)
+    _lose(bench, until, "late", "now", times=2)
+    bench.publish("fresh", priority=Priority.P1)
+    other = bench.claim(served=[Priority.P2], suspect=True)
+    assert (other.deliveries, other.suspects) == ([], False)
+    assert [bench.ids(1, suspect=True) for _ in range(3)] == [["now"], ["fresh"], ["late"]]

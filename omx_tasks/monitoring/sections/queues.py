@@ -51,6 +51,14 @@ def _depths(found: list[QueueReport]) -> Iterator[Metric]:
         for queue, count in bounded(counts).items():
             held.add_metric([queue, state], count)
     yield held
+    suspects = gauge(
+        "omx_queue_suspects",
+        "Waiting messages that agents had when they ended, twice or more: one at a time goes to an agent",
+        "queue",
+    )
+    for queue, count in bounded([(one.name, float(one.stats.suspects)) for one in found]).items():
+        suspects.add_metric([queue], count)
+    yield suspects
     consumers = gauge("omx_queue_consumers", "Workers that consume a queue", "queue")
     for queue, count in bounded(
         [(report.name, float(report.consumers)) for report in found]

@@ -1,35 +1,52 @@
 -- Take up to N messages and their leases: P0 first, then the longest remaining path, then first in.
 -- Before that, delayed messages that are due and messages whose lease has ended go back to their places; one that
--- was delivered too often goes to the dead ones.
+-- was delivered, or lost, too often goes to the dead ones. Of the suspects (see queue_keys) one is taken, before the
+-- others of its priority, where the claimer may have one.
 -- So that P3 is not starved for ever: while its first message has waited longer than the aging time, one of every
 -- SHARE messages that the queue gives is P3's.
 -- KEYS: the queue's, then the receipt of this claim. ARGV: token, N (more than 1000 are 1000), lease (ms), most deliveries
--- (0: no limit), aging time (ms, 0: none), the least urgent priority that is wanted (P3's share by age apart), and the
--- priorities that are served at all, as digits.
+-- (0: no limit), aging time (ms, 0: none), the least urgent priority that is wanted (P3's share by age apart), the
+-- priorities that are served at all, as digits, most losses (0: no limit), and 1 if a suspect may be among them.
 -- Returns {left waiting of P0, P1, P2, P3, ms until a delayed message or an ended lease may be claimed (-1: none),
--- partitions, id, deliveries, body, id, deliveries, body, …}.
+-- partitions, 1 if suspects of these priorities are left, the suspect that is among them or '', id, deliveries, body, id,
+-- deliveries, body, …}.
 -- Run twice with one token: the same messages (those still held), by the receipt.
 --@include queue_keys
 --@include sweep
 local RECEIPT = KEYS[13]
 local token, wanted, lease, most = ARGV[1], math.min(tonumber(ARGV[2]), 1000), tonumber(ARGV[3]), tonumber(ARGV[4])
 local aging, least, served = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+local most_losses, may_have_suspect = tonumber(ARGV[8]), ARGV[9] == '1'
 local SHARE = 8
 local now = now_ms()
-local answer = {0, 0, 0, 0, -1, 1}
+local answer = {0, 0, 0, 0, -1, 1, 0, ''}
+
+local function serves(priority)
+  return string.find(served, priority, 1, true) ~= nil
+end
 
 local function next_due()
   local first = nil
   for _, key in ipairs({DELAYED, LEASES}) do
     local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-    if head[2] and (not first or tonumber(head[2]) < first) then first = tonumber(head[2]) end
+    local due = tonumber(head[2] or LINE)
+    if due < (first or LINE) then first = due end
   end
   return first and math.max(0, first - now) or -1
 end
 
+local function suspects_left()
+  local last = redis.call('ZREVRANGE', DELAYED, 0, 0, 'WITHSCORES')
+  if tonumber(last[2] or 0) < LINE then return 0 end
+  for priority = 0, 3 do
+    if serves(priority) and suspects(priority, 1)[1] then return 1 end
+  end
+  return 0
+end
+
 local function tell_what_is_left()
   for priority = 0, 3 do answer[priority + 1] = redis.call('ZCARD', WAITING[priority]) end
-  answer[5], answer[6] = next_due(), partitions()
+  answer[5], answer[6], answer[7] = next_due(), partitions(), suspects_left()
 end
 
 local function give(ids, deliveries)
@@ -48,6 +65,7 @@ if receipt then
     if place and place.token == token then
       ids[#ids + 1] = id
       deliveries[#deliveries + 1] = place.deliveries
+      if is_suspect(place) then answer[8] = id end
     end
   end
   if #ids > 0 then give(ids, deliveries) end
@@ -55,16 +73,23 @@ if receipt then
   return answer
 end
 
-local back = sweep_delayed(now) + sweep_leases(now, most)
+local back = sweep_delayed(now) + sweep_leases(now, most, most_losses)
 
 local ids = {}
 
-local function serves(priority)
-  return string.find(served, priority, 1, true) ~= nil
+local function take_suspect(priority)
+  local id = may_have_suspect and suspects(priority, 1)[1]
+  if not id then return 0 end
+  redis.call('ZREM', DELAYED, id)
+  ids[#ids + 1] = id
+  may_have_suspect = false
+  return 1
 end
 
 local function take(priority, count)
   if count <= 0 or not serves(priority) then return end
+  count = count - take_suspect(priority)
+  if count == 0 then return end
   local popped = redis.call('ZPOPMIN', WAITING[priority], count)
   for i = 1, #popped, 2 do ids[#ids + 1] = string.sub(popped[i], 17) end
 end
@@ -81,6 +106,7 @@ local function lease_and_give()
       place.deliveries = place.deliveries + 1
       given[#given + 1] = ids[i]
       deliveries[#deliveries + 1] = place.deliveries
+      if is_suspect(place) then answer[8] = ids[i] end
       add(texts, ids[i], place_text(place))
       add(leases, now + lease, ids[i])
     end

@@ -25,7 +25,7 @@ if #new > 0 then
   for n, i in ipairs(new) do
     local id, delay = ARGV[i], tonumber(ARGV[i + 3])
     local place = {priority = tonumber(ARGV[i + 1]), rank = ARGV[i + 2],
-                   seq = string.format('%016x', seq + n), deliveries = 0, token = ''}
+                   seq = string.format('%016x', seq + n), deliveries = 0, token = '', lost = 0}
     add(bodies, id, ARGV[i + 4])
     add(texts, id, place_text(place))
     if delay > 0 then

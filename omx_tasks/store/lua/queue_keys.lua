@@ -25,14 +25,19 @@ local function take_numbers(count)
   return before
 end
 
--- A place is "priority|rank|seq|deliveries|token"; the token is '' while nobody holds the message. One that was woken
--- while it was held has "|woken" behind that.
+-- A place is "priority|rank|seq|deliveries|token"; the token is '' while nobody holds the message. Behind that stands
+-- "|woken" for one that was woken while it was held, then "|lost N" for one of which N leases ended: its holder was gone.
 local function parse_place(text)
   if not text then return nil end
-  local priority, rank, seq, deliveries, token, woken =
+  local priority, rank, seq, deliveries, token, more =
     string.match(text, '^(%d)|([^|]*)|(%x+)|(%d+)|([^|]*)(.*)$')
-  return {priority = tonumber(priority), rank = rank, seq = seq,
-          deliveries = tonumber(deliveries), token = token, woken = woken ~= ''}
+  local place = {priority = tonumber(priority), rank = rank, seq = seq,
+                 deliveries = tonumber(deliveries), token = token, woken = false, lost = 0}
+  if more ~= '' then
+    place.woken = string.find(more, '|woken', 1, true) ~= nil
+    place.lost = tonumber(string.match(more, '|lost (%d+)') or '0')
+  end
+  return place
 end
 
 local function read_place(id)
@@ -41,7 +46,7 @@ end
 
 local function place_text(place)
   return place.priority .. '|' .. place.rank .. '|' .. place.seq .. '|' .. place.deliveries .. '|' .. place.token
-    .. (place.woken and '|woken' or '')
+    .. (place.woken and '|woken' or '') .. (place.lost > 0 and '|lost ' .. place.lost or '')
 end
 
 local function write_place(id, place)
@@ -58,8 +63,36 @@ local function waiting_entry(id, place)
   return -tonumber(place.rank), place.seq .. id
 end
 
+-- Whoever held a message and is gone was perhaps ended by it, or by one that he held beside it. After TRUSTED such losses
+-- it is a suspect, and a consumer gets one suspect at a time: so two of them cannot be lost together again, and each loss
+-- from then on is one suspect's alone. Suspects stand in a line of their own: behind all times among the delayed
+-- messages, by priority, then the least often lost one first, then the longest in line.
+local TRUSTED, LINE = 2, 1e15
+local rings_for = nil
+
+-- The part of the line, as two scores, in which the suspects of a priority stand.
+local function line_of(priority)
+  return string.format('%.0f', (priority + 1) * LINE), string.format('(%.0f', (priority + 2) * LINE)
+end
+
+-- The ids of at most `count` suspects of a priority, the first in line first.
+local function suspects(priority, count)
+  local first, behind = line_of(priority)
+  return redis.call('ZRANGEBYSCORE', DELAYED, first, behind, 'LIMIT', 0, count)
+end
+
+local function is_suspect(place)
+  return place.lost >= TRUSTED
+end
+
 local function enqueue(id, place)
-  redis.call('ZADD', WAITING[place.priority], waiting_entry(id, place))
+  if is_suspect(place) then
+    local score = (place.priority + 1) * LINE + math.min(place.lost, 90) * 1e13 + now_ms()
+    redis.call('ZADD', DELAYED, string.format('%.0f', score), id)
+    rings_for = math.min(rings_for or 3, place.priority)
+  else
+    redis.call('ZADD', WAITING[place.priority], waiting_entry(id, place))
+  end
 end
 
 -- Of which priorities messages wait.
@@ -70,7 +103,7 @@ local function what_waits()
 end
 
 -- Ring when something waits of a priority of which nothing did before, and say of which, the most urgent one: a consumer
--- may be at the less urgent of other queues, or not serve the more urgent that wait here.
+-- may be at the less urgent of other queues, or not serve the more urgent that wait here. A new suspect is rung for, too.
 local function ring(before)
   local now = what_waits()
   for priority = 0, 3 do
@@ -79,6 +112,7 @@ local function ring(before)
       return
     end
   end
+  if rings_for then redis.call('SPUBLISH', BELL, rings_for) end
 end
 
 -- In how many partitions the queue is whose first this is.

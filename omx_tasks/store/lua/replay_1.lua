@@ -6,7 +6,7 @@ local replayed = 0
 for _, id in ipairs(ARGV) do
   if redis.call('ZREM', DEAD, id) == 1 then
     local place = read_place(id)
-    place.deliveries = 0
+    place.deliveries, place.lost = 0, 0
     write_place(id, place)
     enqueue(id, place)
     replayed = replayed + 1

@@ -10,17 +10,18 @@ local function sweep_delayed(now)
   return #due
 end
 
--- Messages whose lease has ended wait again, or are dead when they were delivered too often (most; 0: no limit).
+-- Messages whose lease has ended wait again, or are dead when they were delivered, or lost, too often (0: no limit).
 -- Returns how many wait again, and how many are dead.
-local function sweep_leases(now, most)
+local function sweep_leases(now, most_deliveries, most_losses)
+  local function is_too_often(times, most) return most > 0 and times >= most end
   local returned, dead = 0, 0
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, 1000)) do
     redis.call('ZREM', LEASES, id)
     local place = read_place(id)
     if place then
-      place.token = ''
+      place.token, place.lost = '', place.lost + 1
       write_place(id, place)
-      if most > 0 and place.deliveries >= most then
+      if is_too_often(place.deliveries, most_deliveries) or is_too_often(place.lost, most_losses) then
         redis.call('ZADD', DEAD, now, id)
         dead = dead + 1
       else
