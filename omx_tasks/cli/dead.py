@@ -1,4 +1,4 @@
-"""``omx queues dead``: messages that were delivered too often. Look at them, put them back, or drop them."""
+"""``omx queues dead``: messages that nobody could finish. Look at them, put them back, or drop them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ids_argument = click.argument("ids", nargs=-1, metavar="[ID]…")
 
 @click.group(cls=Listing)
 def dead() -> None:
-    """Messages that were delivered too often: list [QUEUE], show, replay, drop."""
+    """Messages that nobody could finish: list [QUEUE], show, replay, drop."""
 
 
 @dead.command("list")
@@ -44,7 +44,7 @@ def list_dead(queue: str | None, as_json: bool) -> None:
     elif not found:
         say(f"nothing is dead in {queue}" if queue else "nothing is dead")
     else:
-        titles = ("message", "queue", "died", "priority", "deliveries", "task")
+        titles = ("message", "queue", "died", "priority", "why", "task")
         print_table(titles, [_row(message) for message in found])
 
 
@@ -58,8 +58,8 @@ def show(message_id: str, as_json: bool) -> None:
         print_json(_as_json(message))
         return
     console = results()
-    _, queue, died, priority, deliveries, _ = _row(message)
-    said = f"{queue}  {priority}  died {died} after {deliveries} deliveries"
+    _, queue, died, priority, why, _ = _row(message)
+    said = f"{queue}  {priority}  died {died}: {why}"
     console.print(said, markup=False, soft_wrap=True)
     text = json.dumps(_content(message), indent=2, ensure_ascii=False)
     console.print(text, markup=False, soft_wrap=True)
@@ -130,8 +130,14 @@ def _find(store: Store, queue: str | None) -> Iterator[DeadMessage]:
 
 def _row(message: DeadMessage) -> tuple[str, ...]:
     died = datetime.fromtimestamp(message.died).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    priority, deliveries = message.priority.name, str(message.deliveries)
-    return message.id, message.queue, died, priority, deliveries, _task(message)
+    return (
+        message.id,
+        message.queue,
+        died,
+        message.priority.name,
+        message.reason,
+        _task(message),
+    )
 
 
 def _task(message: DeadMessage) -> str:
@@ -155,5 +161,6 @@ def _as_json(message: DeadMessage) -> dict[str, Any]:
     return {
         **message._asdict(),
         "priority": message.priority.name,
+        "reason": message.reason,
         "body": _content(message),
     }

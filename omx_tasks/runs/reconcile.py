@@ -20,7 +20,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from omx_tasks.broker.routing import queue_of
+from omx_tasks.broker import audit
+from omx_tasks.broker.audit import Death
 from omx_tasks.errors import NotFoundError, OmxError
 from omx_tasks.graph.marker import task_id
 from omx_tasks.graph.stored import StoredPlan
@@ -124,14 +125,12 @@ def _look_after(
         messages = {*operations.values()}
         require(store, plan, [plan.step(name) for name in messages])
         set_aside = _dead(store, run_id, plan, messages)
-        dead = {
-            name: set_aside[message] for name, message in operations.items() if message in set_aside
-        }
+        dead = {name: message for name, message in operations.items() if message in set_aside}
         advance(
             store, run_id, plan, [name for name in operations.values() if name not in set_aside]
         )
-        for name, queue in dead.items():
-            outcome = _given_up(queue)
+        for name, message in dead.items():
+            outcome = _given_up(run_id, message, set_aside[message])
             over = finish_and_advance(store, run_id, name, plan, outcome)
             said = {"run": run_id, "operation": name, "error": outcome.error}
             tell("operation.failed", said, f"operation.failed:{run_id}:{name}")
@@ -146,23 +145,23 @@ def _look_after(
     return len(operations) - len(dead), len(dead)
 
 
-def _dead(store: Store, run_id: str, plan: StoredPlan, operations: Iterable[str]) -> dict[str, str]:
-    """Return the operations whose messages were set aside, each with its queue."""
-    asked = []
-    for name in operations:
-        dead = keys.dead(place_of(run_id, plan, name))
-        asked.append((dead, ("ZSCORE", dead, task_id(run_id, name))))
-    scores = store.commands(asked)
-    return {
-        name: queue_of(plan.step(name).capabilities)
-        for name, score in zip(operations, scores, strict=True)
-        if score is not None
-    }
+def _dead(
+    store: Store, run_id: str, plan: StoredPlan, operations: Iterable[str]
+) -> dict[str, Death]:
+    """Return the operations whose messages were set aside, and after what."""
+    places = {task_id(run_id, name): (name, place_of(run_id, plan, name)) for name in operations}
+    found = audit.deaths(store, [(place, message) for message, (_, place) in places.items()])
+    return {places[message][0]: death for message, death in found.items()}
 
 
-def _given_up(queue: str) -> Outcome:
+def _given_up(run_id: str, operation: str, death: Death) -> Outcome:
+    perhaps = (
+        "perhaps it is what ends them, by a crash or by more memory than there is: see the agents' logs"
+        if death.losses
+        else "none of them could begin it or store what came of it: see the agents' logs"
+    )
     message = (
-        "its message was delivered too often (OMX_MOST_DELIVERIES): each time its agent died or could not "
-        f"begin it; the message is kept among the dead ones of queue {queue}"
+        f"it was given up after {death} (limits: OMX_MOST_LOSSES, OMX_MOST_DELIVERIES); {perhaps}, then "
+        f"`omx resume {run_id}`. Its message is kept: `omx queues dead show '{task_id(run_id, operation)}'`"
     )
     return Outcome("failed", error={"kind": "lost", "message": message})

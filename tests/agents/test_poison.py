@@ -1,17 +1,22 @@
-"""A task that kills its worker each time it runs: after so many deliveries it is dead, and nothing else is lost."""
+"""What kills its worker each time it runs: after so many times it is dead, and nothing else is lost."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from celery import Celery
-from fleet import Agent, Fleet
+from fleet import Agent, Fleet, one, states
 
 from omx_tasks.broker import audit
+from omx_tasks.broker.routing import queue_of
 from omx_tasks.broker.transport import register
+from omx_tasks.runs.advance import plans
+from omx_tasks.runs.reconcile import reconcile
 from omx_tasks.store.client import Store
 
 Until = Callable[..., None]
@@ -99,3 +104,28 @@ def test_a_task_that_ends_its_child_process_each_time_is_dead_after_so_many(
     assert agent.process.poll() is None
     assert audit.drop(bench.store, bench.queue, bench.dead()) == 1
     assert (bench.report.present, bench.report.missing) == (0, 0)
+
+
+def test_an_operation_that_ends_its_agent_each_time_takes_no_other_along(
+    fleet: Fleet, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are claimed together, and the agent dies before any of them is done."""
+    monkeypatch.setenv("OMX_MOST_DELIVERIES", "0")
+    monkeypatch.setenv("OMX_MOST_LOSSES", "4")
+    agent = fleet.start(lease=1)
+    innocents = [fleet.call(f"i{n}", arguments={"seconds": 0.05}) for n in range(50)]
+    run = fleet.submit(fleet.call("poison", "poison"), *innocents)
+    deaths, pause = 0, threading.Event()
+    dead = partial(audit.dead, store, queue_of([f"server:{fleet.ledger}"]))
+    while not list(dead()):
+        if agent.process.poll() is not None:
+            deaths += 1
+            agent = fleet.start(lease=1)
+        pause.wait(0.05)
+    reconcile(store, plans(store), age=0)
+    view = run.wait(20)
+    assert deaths == 4
+    assert states(view) == {"poison": "failed", **{call.id: "succeeded" for call in innocents}}
+    said = one(view, "poison").error["message"]
+    assert "4 deliveries, 4 of them to agents that ended with it in hand" in said
+    assert f"omx resume {run.id}" in said

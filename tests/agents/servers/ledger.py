@@ -2,13 +2,14 @@
 
 Each call appends one line, ``TOOL KEY``, to the file before anything else, and one to ``FILE.ended`` when it is about
 to be answered. ``seconds`` is how long a call takes; calls do not wait for one another. With ``once`` a call hangs the
-first time that its key is written down; the tool ``die`` ends the server then. A call that its client cancelled appends
-``cancelled KEY``.
+first time that its key is written down; the tool ``die`` ends the server then; ``poison`` ends the agent each time. A
+call that its client cancelled appends ``cancelled KEY``.
 """
 
 import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ TOOLS: dict[str, Message] = {
     "refuse": {},
     "sample": {},
     "die": READS,
+    "poison": READS,
 }
 SAMPLING = {"messages": [], "maxTokens": 10}
 
@@ -77,6 +79,8 @@ async def call(request: Message) -> None:
             )
         case "die" if first:
             os._exit(3)
+        case "poison":
+            os.kill(int(os.environ["OMX_AGENT_PROCESS"].partition(":")[0]), signal.SIGKILL)
         case _:
             answer(request, json.dumps({"key": given.get("key"), "value": given.get("value")}))
 
