@@ -149,6 +149,7 @@ class Load:
                 "durability": durability,
                 "partitions": partitions,
                 "most_deliveries": 0,
+                "most_losses": 0,
             },
             **LATE,
         }

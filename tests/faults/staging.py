@@ -104,6 +104,7 @@ def _crew(
             "timeout": TIMEOUT,
             "durability": options.durability,
             "most_deliveries": 0,
+            "most_losses": 0,
             "partitions": {queues[0]: PARTITIONS},
         },
         "result_backend_transport_options": {"timeout": TIMEOUT, "durability": options.durability},
