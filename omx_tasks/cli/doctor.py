@@ -7,14 +7,13 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 from rich.text import Text
 
 from omx_tasks import settings
 from omx_tasks.cli.output import config_option, duration, json_option, print_json, results, say
-from omx_tasks.cli.target import known_url
+from omx_tasks.cli.target import known_url, system_file
 from omx_tasks.errors import ConfigurationError, NotFoundError, did_you_mean
 from omx_tasks.mcp import checkup, config
 from omx_tasks.mcp.checkup import Checkup
@@ -38,7 +37,9 @@ def doctor(server: str | None, mcp_config: str | None, as_json: bool) -> None:
     """Say what is wrong with this system, and what to do.
 
     Looks at servers, this machine, the cluster and its agents. Starts each server of the file (or the one that is
-    named) as an agent on this machine would, and ends it again.
+    named) as an agent on this machine would, and ends it again. The file is that of the system that is up here,
+    unless --mcp-config names another.
+
     Exit code 0: all is well; 1: something is wrong.
     """
     servers, checkups = _servers(server, mcp_config, quiet=as_json)
@@ -61,8 +62,7 @@ def _servers(
 ) -> tuple[ServerFile | None, list[Checkup]]:
     """Return the server file, and how its servers are."""
     try:
-        path = config.find(given or settings.current().mcp_config, Path.cwd())
-        servers, mistakes = config.read(path)
+        servers, mistakes = config.read(system_file(given))
     except ConfigurationError:
         if server is not None:
             raise
@@ -105,7 +105,7 @@ async def _look_at_all(servers: Iterable[ServerConfig], deadline: float) -> list
 def _no_file(given: str | None) -> Finding:
     """Return why there is no server file."""
     try:
-        config.read(config.find(given or settings.current().mcp_config, Path.cwd()))
+        config.read(system_file(given))
     except ConfigurationError as error:
         return Finding("server file", "wrong", str(error))
     return Finding("server file", "well", "readable")

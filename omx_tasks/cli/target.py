@@ -26,6 +26,14 @@ def server_file(given: str | None) -> ServerFile:
     return config.load(config.find(given or settings.current().mcp_config, Path.cwd()))
 
 
+def system_file(given: str | None) -> Path:
+    """Return the server file that was named, else that of the system that is up here, else as `server_file` does."""
+    system = None if settings.current().broker_url else running_system()
+    if given is None and system is not None:
+        return Path(system.mcp_config)
+    return config.find(given or settings.current().mcp_config, Path.cwd())
+
+
 def known_words() -> frozenset[str]:
     """Return every capability word that a template has, shipped or the user's own."""
     return templates.load(settings.current().templates).words

@@ -31,6 +31,13 @@ def test_agents_with_another_server_file_are_found(system, tmp_path):
     assert "run with another server file than other.json" in " ".join(found.out.split())
 
 
+def test_the_servers_of_the_system_that_is_up_are_looked_at_from_any_folder(system, tmp_path):
+    elsewhere = tmp_path / "elsewhere.json"
+    elsewhere.write_text(json.dumps({"mcpServers": {}}))
+    found = system.omx("doctor", "time", "--json", OMX_MCP_CONFIG=str(elsewhere))
+    assert (found.code, list(found.json["servers"])) == (0, ["time"])
+
+
 def test_every_mistake_of_a_file_is_shown_and_nothing_is_started_with_one(place):
     servers = {"a": {"command": "x", "args": ["${NOPE_A}"]}, "b": {"command": "${NOPE_B}"}}
     place.servers(servers)
