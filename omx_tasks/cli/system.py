@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,12 @@ import psutil
 from omx_tasks import settings
 from omx_tasks.cli.output import config_option, json_option, print_json, say, warn
 from omx_tasks.cli.target import server_file, warn_of_broken
+from omx_tasks.coordination.registry import coordinators
 from omx_tasks.deploy.interrupts import wait_for_one
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.home import Home, System
 from omx_tasks.mcp.config import check_variables
+from omx_tasks.store import shards
 from omx_tasks.store.client import Store
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Seconds in which `omx down` expects the supervisor to have stopped everything.
 DOWN = 60.0
+#: Seconds in which all is in order once every agent is warm, and between two looks.
+SETTLED, LOOK = 20.0, 0.1
 
 
 @click.command()
@@ -94,11 +99,22 @@ def _supervise(home: Home, system: LocalSystem, as_json: bool) -> None:
 
 def _greet(system: System, as_json: bool) -> None:
     store = Store(system.broker_url)
+    if not _is_settled(store, time.monotonic() + SETTLED):
+        warn(f"not all of it is in order after {SETTLED:.0f} s: `omx doctor` says what")
     warn_of_broken(store)
     store.close()
     if as_json:
         print_json(asdict(system))
     say(f"ready: {system.broker_url}\nmetrics: {system.metrics}\nrun a graph: omx run GRAPH")
+
+
+def _is_settled(store: Store, deadline: float) -> bool:
+    """Wait until a coordinator leads and every replica confirms, so that the next command finds all in order."""
+    while not any(one.leads for one in coordinators(store)) or shards.count(store).alone:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK)
+    return True
 
 
 @click.command()

@@ -2,9 +2,9 @@
 
 ::
 
-    start ──► cluster ready ──► agents started ──► every agent warm ──► coordinator started ──► ready
-      │            │                  │                  │                       │
-      └── error ───┴──────────────────┴──────────────────┴───────────────────────┴──► stop: nothing is left behind
+    start ──► cluster ready ──► agents, coordinator, exporter started ──► every agent warm ──► ready
+      │            │                              │                              │
+      └── error ───┴──────────────────────────────┴──────────────────────────────┴──► stop: nothing is left behind
 
 The agents are forks of one process, which imports what they share while the cluster comes up. All processes are bound
 to the supervisor: they end when it does, however it ends. While the system is up, an agent that dies is started again
@@ -49,7 +49,6 @@ LOOK = 0.2
 class LocalSystem:
     """A system in one home. ``say`` is told each step in words; ``grace``: seconds for what is under way at the end.
 
-    It begins with so many ``agents``, and may have the ``most`` when much is to be done (None: always the same number).
     Where it ``exports``, its ``metrics`` are at that address: on the port of the settings, or where that is taken on
     a free one.
     It begins with so many ``agents``, and may have the ``most`` when much is to be done (None: always the same number).
@@ -103,11 +102,11 @@ class LocalSystem:
         _forget_agents(self._nursery.store)
         with held_back():
             self._nursery.start(self.agents)
-        self._nursery.await_warm(self._stopping)
-        with held_back():
             self._start_program("coordinator")
             if self.exports:
                 self._start_exporter()
+        self._nursery.await_warm(self._stopping)
+        with held_back():
             self._record(ready=True)
             self._keeper = threading.Thread(target=self._keep, name="supervisor", daemon=True)
             self._keeper.start()
