@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from omx_tasks import locks
 from omx_tasks.cluster.peer import POLL_SECONDS
 from omx_tasks.cluster.record import LOCK_NAME, folder_error
 from omx_tasks.errors import ClusterError
@@ -41,15 +41,7 @@ def folder_lock(directory: Path, deadline: float) -> Iterator[None]:
 def _try(path: Path) -> int | None:
     """Return a descriptor that holds the lock, None where another process has it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if path.stat().st_ino == os.fstat(held).st_ino:  # else deleted since with its cluster
-            return held
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except BaseException:
-        os.close(held)
-        raise
-    os.close(held)
-    return None
+        return locks.take(path)
+    except FileNotFoundError:  # its folder was deleted since, with its cluster
+        return None

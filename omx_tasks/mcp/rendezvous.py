@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -11,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from omx_tasks import locks
 from omx_tasks.errors import ConfigurationError
 from omx_tasks.mcp.config import ServerConfig
 
@@ -52,17 +52,14 @@ def socket_of(path: Path, environ: Mapping[str, str]) -> Path:
 
 @contextmanager
 def locked(place: Path) -> Iterator[bool]:
-    """Hold the lock of a socket, without waiting for it; yields whether it is held."""
-    held = os.open(place.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    """Hold the lock of a socket, without waiting for it, and leave no file of it; yields whether it is held."""
+    path = place.with_suffix(".lock")
+    held = locks.take(path)
     try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+        yield held is not None
     finally:
-        os.close(held)
+        if held is not None:
+            locks.remove(path, held)
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -45,15 +45,17 @@ asyncio.run(main())
 
 @pytest.fixture
 def meeting() -> Iterator[Path]:
-    """A folder for sockets, whose path is short; at its end nobody is left of those who met there."""
+    """A folder for sockets, whose path is short; at its end nobody is left of those who met there, and no lock."""
     folder = Path(tempfile.mkdtemp())
     yield folder
     holders = _holders(folder)
     _, alive = psutil.wait_procs(holders, timeout=15)
     for process in alive:
         process.kill()
+    locks = list(folder.rglob("*.lock"))
     shutil.rmtree(folder)
     assert not alive
+    assert not locks
 
 
 def _holders(folder: Path) -> list[psutil.Process]:
