@@ -36,7 +36,7 @@ from mcp_types import (
 )
 
 from omx_tasks.errors import OperationError
-from omx_tasks.mcp import listing, postmortem, transports
+from omx_tasks.mcp import beforehand, listing, postmortem, transports
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.flights import ELICITATION, SAMPLING, Flights
 from omx_tasks.mcp.process import ServerProcess
@@ -273,6 +273,7 @@ class Session:
                     self.info = _info(client)
                     self._client = client
                     self._opened.set_result(None)
+                    await beforehand.compile_schemas(client, self._offers["tools"], self._is_kept)
                     await self._end.wait()
                     self._gone = True
         except Exception as error:
@@ -283,6 +284,9 @@ class Session:
             self.mark_gone()
             if not self._opened.done():
                 self._opened.cancel()
+
+    def _is_kept(self) -> bool:
+        return not self._end.is_set()
 
     def _connect(self) -> Client:
         return Client(
