@@ -16,10 +16,11 @@ CONNECTION = ("+ping", "+time", "+asking", "+cluster|slots")
 DURABILITY = ("+wait", "+role")
 #: What the durability ``fsync`` needs in addition; Redis 7.0 does not know the word.
 FSYNC = ("+waitaof",)
-SCRIPTS = ("+eval", "+evalsha", "+pubsub|shardnumsub", "+spublish", "+ssubscribe", "+sunsubscribe")
+SCRIPTS = ("+eval", "+evalsha", "+script|load")
+SAID = ("+pubsub|shardnumsub", "+spublish", "+ssubscribe", "+sunsubscribe")
 DATA = ("+@string", "+@hash", "+@set", "+@sortedset", "+@stream")
 KEYSPACE = ("+del", "+exists", "+expire", "+pexpire", "+persist")
-RULE = (*KEYS, *CHANNELS, "-@all", *CONNECTION, *DURABILITY, *SCRIPTS, *DATA, *KEYSPACE)
+RULE = (*KEYS, *CHANNELS, "-@all", *CONNECTION, *DURABILITY, *SCRIPTS, *SAID, *DATA, *KEYSPACE)
 
 
 def refusal(code: str, username: str | None) -> str | None:

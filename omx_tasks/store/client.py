@@ -28,7 +28,7 @@ from omx_tasks.store.address import Address, Node
 from omx_tasks.store.confirmer import PROBE, Confirmer, refuse
 from omx_tasks.store.link import Command, Link, LinkError, ReplyError
 from omx_tasks.store.requests import Request
-from omx_tasks.store.scripts import Call
+from omx_tasks.store.scripts import Call, Script
 from omx_tasks.store.topology import Topology
 from omx_tasks.store.trip import Trip
 
@@ -99,6 +99,27 @@ class Store:
         """Send many ``(key, command)``, pipelined per node; raises the first error."""
         requests = [Request.plain(key, command) for key, command in commands]
         return [_raised(reply) for reply in self._carry(requests, timeout)]
+
+    def teach(self, scripts: Sequence[Script]) -> None:
+        """Have all masters know these scripts.
+
+        Raises `UnavailableError`, or `StoreError` where this user may not: then calls bring their scripts along.
+        """
+        self._notice_fork()
+        self.guard()
+        deadline = time.monotonic() + self.attempt
+        if not self.topology.masters:
+            self.topology.refresh(self.attempt)
+        commands = [("SCRIPT", "LOAD", script.text) for script in scripts]
+        for node in self.topology.masters:
+            try:
+                link = self.take(node, deadline)
+                answers = link.ask(commands, deadline)
+            except LinkError as error:
+                raise UnavailableError(str(error)) from error
+            self.give(link)
+            for answer in answers:
+                _raised(answer)
 
     def ping(self, timeout: float) -> None:
         """Make sure that the cluster can be reached within ``timeout`` seconds, and can do what it is to do.

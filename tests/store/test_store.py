@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import threading
@@ -15,7 +16,7 @@ from omx_tasks.errors import UnavailableError
 from omx_tasks.store.address import Node
 from omx_tasks.store.client import Store, StoreError
 from omx_tasks.store.link import Link, LinkError, ReplyError
-from omx_tasks.store.scripts import Call, script
+from omx_tasks.store.scripts import Call, Script, script
 from omx_tasks.store.topology import slot_of
 
 
@@ -215,3 +216,20 @@ def _replica_of(store: Store, owner: Node | None) -> Node:
             by_master[Node(master[0].decode(), master[1])].append(Node(host.decode(), port))
     assert owner is not None
     return by_master[owner][0]
+
+
+def test_a_script_that_was_taught_is_known_to_all_masters(store: Store) -> None:
+    store.ping(5)
+    mine = Script(
+        "mine", text := f"return {time.time_ns()}", hashlib.sha1(text.encode()).hexdigest()
+    )
+    store.teach([mine])
+    for node in store.topology.masters:
+        link = Link(node, store.address).connect(5)
+        assert link.ask([("SCRIPT", "EXISTS", mine.digest)], time.monotonic() + 5) == [[1]]
+        link.close()
+
+
+def test_a_script_that_cannot_be_taught_is_an_error(store: Store) -> None:
+    with pytest.raises(StoreError, match="compiling"):
+        store.teach([Script("wrong", "return (", "")])
