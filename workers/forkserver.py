@@ -21,6 +21,7 @@ from click import ClickException
 from jsonschema import Draft202012Validator
 from kombu.utils.imports import symbol_by_name
 
+from omx_tasks.agents.warming import ready
 from omx_tasks.celery import app, configuration
 from omx_tasks.deploy.forking import Forking
 from omx_tasks.errors import OmxError
@@ -69,6 +70,7 @@ def prepare() -> None:
             getattr(app, made_once)
         app.events.Receiver, app.events.Dispatcher, app.amqp.queues  # noqa: B018
         Draft202012Validator.check_schema({"type": "object"})
+        ready.build()
     gc.freeze()
 
 

@@ -7,6 +7,7 @@ not is known. One that comes (back) later is published then, with what it offers
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -31,7 +32,7 @@ from omx_tasks.agents.runner import Advance, Runner
 from omx_tasks.agents.stopwatch import Stopwatch
 from omx_tasks.agents.telling import Publisher, Telling
 from omx_tasks.agents.turns import Turns
-from omx_tasks.agents.warming import policy
+from omx_tasks.agents.warming import policy, ready
 from omx_tasks.agents.warming.foresight import Foresight
 from omx_tasks.agents.warming.warmer import Warmer
 from omx_tasks.agents.wire import Wire
@@ -171,13 +172,18 @@ class Host:
         self.loop.run(self._pulse.start())
         self.loop.run(self._wire.open())
         self.loop.run(self._cancellations.listen())
-        self.loop.run(self._warmer.start(self._wire))
+        self.loop.run(self._warm())
         self.loop.run(self._affinity.start())
         self.heartbeat.start()
         self._stopwatch.start()
         self._cancellations.start()
         self._chores.start()
         self._tell.agent("started")
+
+    async def _warm(self) -> None:
+        await asyncio.gather(
+            self._warmer.start(self._wire), asyncio.to_thread(ready.get_ready, self._store)
+        )
 
     def resize(self, slots: int) -> None:
         """Run more or fewer operations at once from now on."""
