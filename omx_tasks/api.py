@@ -15,7 +15,7 @@ reached. That an operation failed is no exception: the run's view says so.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
@@ -102,13 +102,19 @@ class Run:
             wait_until_settled(self._store, self.id, timeout)
         return bool(state)
 
-    def resume(self, unknown: Choice = "keep", choices: Mapping[str, Choice] | None = None) -> int:
+    def resume(
+        self,
+        unknown: Choice = "keep",
+        choices: Mapping[str, Choice] | None = None,
+        again: Iterable[str] = (),
+    ) -> int:
         """Take up a run that failed or was cancelled: begin anew what is not done; return how often that was now.
 
         What is `unknown` may have been done: with ``retry`` it is done again, with ``done`` it counts as done, else it
-        stays so; ``choices`` are for single operations. Raises `UsageError` where there is nothing to take up.
+        stays so; ``choices`` are for single operations. What was done on the servers in ``again`` is done again, and
+        all that needs it. Raises `UsageError` where there is nothing to take up.
         """
-        return resume(self._store, self.id, unknown, choices)
+        return resume(self._store, self.id, unknown, choices, again)
 
 
 class Graph(model.Graph):

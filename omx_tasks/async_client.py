@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from functools import partial
@@ -90,10 +90,13 @@ class AsyncRun:
         return await self._client.do(self._run.cancel)
 
     async def resume(
-        self, unknown: Choice = "keep", choices: Mapping[str, Choice] | None = None
+        self,
+        unknown: Choice = "keep",
+        choices: Mapping[str, Choice] | None = None,
+        again: Iterable[str] = (),
     ) -> int:
         """Take up a run that failed or was cancelled, as `omx_tasks.api.Run.resume` does."""
-        return await self._client.do(partial(self._run.resume, unknown, choices))
+        return await self._client.do(partial(self._run.resume, unknown, choices, again))
 
 
 class AsyncClient:

@@ -14,8 +14,8 @@ Calls that may change something are made one after the other.
 
 What a session has become by what was done on it is nowhere else, so a lost one is never replaced by an empty one:
 whatever the run still has to do there fails, and says so. When the run is resumed, it gets a new session only if
-nothing of it had succeeded there before. What waits in the queue of an agent that is gone is taken by the others, to
-be told so.
+nothing of it had succeeded there before, or that is done again, too (see `runs.resume`). What waits in the queue of an
+agent that is gone is taken by the others, to be told so.
 """
 
 from __future__ import annotations
@@ -151,10 +151,10 @@ class Affinity:
                 self._watching = asyncio.create_task(self._watch(ask), name="affinity")
         held.used = time.monotonic()
         if held.opening is None:
-            raise _error(server, held.lost)
+            raise _error(run_id, server, held.lost)
         session = await asyncio.shield(held.opening)
         if not session.alive:
-            raise _error(server, session.last_words())
+            raise _error(run_id, server, session.last_words())
         return session
 
     def sessions(self) -> list[dict[str, Any]]:
@@ -269,9 +269,9 @@ def _moved(plan: StoredPlan, operation: str, word: str) -> StoredPlan:
     return replace(plan, steps={name: step}, partitions=1)
 
 
-def _error(server: str, why: str) -> OperationError:
+def _error(run_id: str, server: str, why: str) -> OperationError:
     return OperationError(
         "session_lost",
         f"the run's session on the stateful server {server!r} is lost, and what was done on it: {why}. "
-        "Submit the graph again to begin anew",
+        f"`omx resume {run_id} --again {server}` does that again, and all that needs it",
     )

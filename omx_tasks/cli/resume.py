@@ -27,16 +27,28 @@ from omx_tasks.store.client import Store
     metavar="[OPERATION=]CHOICE",
     help="Operations that may have been done: keep (default), retry, or done: somebody saw to it.",
 )
+@click.option(
+    "--again",
+    multiple=True,
+    metavar="SERVER",
+    help="Do again what succeeded on this server, and all that needs it: the run's session there is lost.",
+)
 @click.option("--detach", is_flag=True, help="Print the run's id, and return.")
 @report_option
 @json_option
 def resume(
-    run: str, unknown: tuple[str, ...], detach: bool, report: Path | None, as_json: bool
+    run: str,
+    unknown: tuple[str, ...],
+    again: tuple[str, ...],
+    detach: bool,
+    report: Path | None,
+    as_json: bool,
 ) -> None:
     """Take up a run that did not succeed: do what is not done.
 
     What succeeded stays, and so does what failed with `on_failure: continue`. An operation that is unknown may have
-    been done: see to that, then say what becomes of it.
+    been done: see to that, then say what becomes of it. What a stateful server had become for the run is gone with
+    its session (`session_lost`): only --again does that, and what needs it, once more.
 
     Exit code 0: it succeeded. 1: it failed again or was cancelled. 2: there is nothing to resume.
     """
@@ -45,7 +57,7 @@ def resume(
     store = existing_store()
     handle = Run(run, store)
     every, choices = _choices(unknown)
-    generation = handle.resume(every, choices)
+    generation = handle.resume(every, choices, again)
     if detach:
         print_json({"run": run}) if as_json else click.echo(run)
         return

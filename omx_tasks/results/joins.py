@@ -18,7 +18,7 @@ agent still says of an earlier generation does not count.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
@@ -268,17 +268,19 @@ def resume(
     token: str,
     unknown: str = "keep",
     choices: Mapping[str, str] | None = None,
+    again: Collection[str] = (),
 ) -> Call:
     """Take a run up again; answers ['resumed', generation, id, …], or [why not].
 
-    What becomes of unknown operations is ``unknown``, or for single ones in ``choices``: keep, retry, done.
+    What becomes of unknown operations is ``unknown``, or for single ones in ``choices``: keep, retry, done. Those that
+    are named in ``again`` are done again although they succeeded.
     """
     single = choices or {}
     arguments: list[Any] = [token, unknown, len(single)]
     for pair in single.items():
         arguments += pair
     for name, step in plan.steps.items():
-        arguments += (name, int(step.goes_on))
+        arguments += (name, int(step.goes_on), int(name in again))
     return Call(script("resume_1"), keys.run_keys(run_id), arguments, durable=True)
 
 

@@ -82,6 +82,11 @@ def test_what_a_run_still_has_to_do_fails_when_its_agent_is_killed(fleet, store,
     resume(store, run.id)
     error = one(run.wait(60), "after").error
     assert (error["kind"], "succeeded there before" in error["message"]) == ("session_lost", True)
+    assert f"`omx resume {run.id} --again {counter}`" in error["message"]
+
+    resume(store, run.id, again=[counter])
+    view = run.wait(60)
+    assert (view.state, one(view, "after").text) == ("succeeded", "2")
 
 
 def test_a_session_whose_server_died_is_not_replaced(fleet, counter, until):

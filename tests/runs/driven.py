@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,10 +90,16 @@ class Driven:
         state, *_ = names(self.call(joins.cancel(self.id)))
         return state
 
-    def resume(self, unknown: str = "keep", token: str | None = None, **choices: str) -> list[str]:
+    def resume(
+        self,
+        unknown: str = "keep",
+        token: str | None = None,
+        again: Collection[str] = (),
+        **choices: str,
+    ) -> list[str]:
         stored = StoredPlan.of(self.plan, self.inputs)
         token = token or f"token-{next(_tokens)}"
-        return names(self.call(joins.resume(self.id, stored, token, unknown, choices)))
+        return names(self.call(joins.resume(self.id, stored, token, unknown, choices, again)))
 
     def view(self) -> RunView:
         return read(self.store, self.id)

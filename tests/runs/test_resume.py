@@ -13,7 +13,7 @@ from omx_tasks.errors import NotFoundError, UsageError
 from omx_tasks.graph.model import Graph
 from omx_tasks.graph.plan import compile_plan
 from omx_tasks.results import joins
-from omx_tasks.runs.resume import resume
+from omx_tasks.runs.resume import and_what_needs, links, resume
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
 
@@ -159,6 +159,69 @@ def test_a_foreach_that_was_cut_off_while_it_got_its_items_gets_the_rest(drive: 
     assert run.expand_part("each:1", items, 2, 2) == ["each[2]:1", "each[3]:1"]
     assert run.do("each[1]:1") == run.do("each[2]:1") == []
     assert run.do("each[3]:1") == ["end:1"]
+
+
+def test_what_is_to_be_done_again_is_although_it_succeeded(drive: Drive) -> None:
+    run = _chain(drive)
+    run.do("a", text="first")
+    run.do("b")
+    run.do("c", "failed")
+    run.do("d")
+    assert run.resume(again=["a", "b", "c"]) == ["resumed", "1", "a:1"]
+    assert run.states() == {"a": "waiting", "b": "waiting", "c": "waiting", "d": "succeeded"}
+    assert run.do("a:1", text="second") == ["b:1"]
+    assert run.do("b:1") == ["c:1"]
+    run.do("c:1")
+    view = run.view()
+    assert (view.state, view.operations["a"].text) == ("succeeded", "second")
+
+
+def test_a_foreach_that_is_to_be_done_again_gets_its_items_anew(drive: Drive) -> None:
+    run = _each(drive)
+    run.expand("each", [10, 11])
+    run.do("each[0]")
+    run.do("each[1]")
+    run.do("end", "failed")
+    assert run.resume(again=["each", "end"]) == ["resumed", "1", "each:1"]
+    run.start("each:1")
+    assert run.expand("each:1", [7]) == ["each[0]:1"]
+    assert run.start("each[0]:1").item == 7
+    assert run.finish("each[0]:1") == ["end:1"]
+    run.do("end:1")
+    assert run.states() == {"a": "succeeded", "each": ["succeeded"], "end": "succeeded"}
+
+
+def test_items_that_stay_unknown_are_not_done_again(drive: Drive) -> None:
+    run = _each(drive)
+    run.expand("each", [0, 1, 2])
+    for name, state in (("each[0]", "unknown"), ("each[1]", "failed"), ("each[2]", "succeeded")):
+        run.do(name, state)
+    assert run.resume(again=["each", "end"]) == ["resumed", "1", "each[1]:1"]
+    run.do("each[1]:1")
+    assert run.resume(each="retry", again=["each", "end"]) == ["resumed", "2", "each:2"]
+
+
+def test_with_an_operation_its_fallback_and_all_that_needs_it_is_done_again(
+    drive: Drive, store: Store
+) -> None:
+    run = drive(
+        operation("a", fallback="instead"),
+        operation("instead"),
+        operation("end", ["a"]),
+        operation("beside"),
+    )
+    run.do("a", "failed")
+    run.do("instead")
+    run.do("beside")
+    run.do("end", "failed")
+    with pytest.raises(NotFoundError, match="no operation on a server 'nobody'"):
+        resume(store, run.id, again=["nobody"])
+    again = and_what_needs(["a"], links(store, run.id))
+    assert again == {"a", "instead", "end"}
+    assert run.resume(again=again) == ["resumed", "1", "a:1"]
+    assert run.do("a:1") == ["end:1"]
+    run.do("end:1")
+    assert run.view().state == "succeeded"
 
 
 def test_unknown_items_stay_and_make_their_foreach_unknown_again(drive: Drive) -> None:

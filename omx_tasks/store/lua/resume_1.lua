@@ -3,10 +3,12 @@
 -- their error. One that is unknown is tried again ('retry'), counts as done ('done': somebody saw to it), or stays so,
 -- and what needs it skipped ('keep').
 -- An operation and its fallbacks are done when one of them is, else all of them begin again. Of a foreach the items that
--- are done stay. An operation that was interrupted without an outcome keeps the number of
+-- are done stay. What is to be done again is begun anew although it is done, a foreach with all its items; where
+-- one of these stays unknown, only what is not done. An operation that was interrupted without an outcome keeps the number of
 -- its attempt, and the note that its call was sent: by that its agent knows that it may have been done.
 -- KEYS: the run's. ARGV: a token of this request, what becomes of unknown operations, of how many that is said one by one,
--- those: operation, what becomes of it; then for each operation: operation, 1 if its dependents run even when it failed.
+-- those: operation, what becomes of it; then for each operation: operation, 1 if its dependents run even when it failed,
+-- 1 if it is to be done again.
 -- Returns {'resumed', generation, name, …} with what is ready; or {reason}: '' when there is no such run, its state when
 -- that is neither failed nor cancelled, or 'nothing' when nothing is left that would be done.
 -- Run twice with one token: the second changes nothing and returns what nobody has begun yet.
@@ -53,19 +55,33 @@ for id, state in pairs(states) do
 end
 for _, id in ipairs(accepted) do states[id] = 'succeeded' end
 
-local function is_to_do(id, goes_on)
+local function is_to_do(id, goes_on, again)
   local state = states[id]
+  if state == 'unknown' then return choice(id) == 'retry' or not has_outcome(id) end
+  if again then return true end
   if state == 'succeeded' then return false end
   if state == 'failed' then return not goes_on end
-  if state == 'unknown' then return choice(id) == 'retry' or not has_outcome(id) end
+  return true
+end
+
+local function ids_of_items(operation)
+  local found = {}
+  for index = 0, tonumber(items[operation]) - 1 do found[#found + 1] = operation .. '[' .. index .. ']' end
+  return found
+end
+
+-- Whether a foreach can get its items anew: none of them stays unknown.
+local function can_expand_again(operation)
+  for _, id in ipairs(ids_of_items(operation)) do
+    if states[id] == 'unknown' and choice(operation) ~= 'retry' and not is_to_do(id) then return false end
+  end
   return true
 end
 
 -- Of a foreach that was expanded: the items to do, how many were never stored, and what became of the others.
 local function items_of(operation, goes_on)
   local found = {todo = {}, missing = 0, kept = {}}
-  for index = 0, tonumber(items[operation]) - 1 do
-    local id = operation .. '[' .. index .. ']'
+  for _, id in ipairs(ids_of_items(operation)) do
     if not items[id] then
       found.missing = found.missing + 1
     elseif is_to_do(id, goes_on) then
@@ -78,10 +94,14 @@ local function items_of(operation, goes_on)
 end
 
 -- What is to be done, before what cannot be done is taken out of it.
-local order, todo, expanded, blocking, unknown = {}, {}, {}, {}, 0
-for i = first, #ARGV, 2 do
-  local operation, goes_on = ARGV[i], ARGV[i + 1] == '1'
+local order, todo, expanded, emptied, blocking, unknown = {}, {}, {}, {}, {}, 0
+for i = first, #ARGV, 3 do
+  local operation, goes_on, again = ARGV[i], ARGV[i + 1] == '1', ARGV[i + 2] == '1'
   order[#order + 1] = operation
+  if again and items[operation] and can_expand_again(operation) then
+    emptied[operation] = ids_of_items(operation)
+    items[operation] = nil
+  end
   if items[operation] and states[operation] ~= 'succeeded' then
     local found = items_of(operation, goes_on)
     if #found.todo + found.missing > 0 then
@@ -89,7 +109,7 @@ for i = first, #ARGV, 2 do
     elseif not next(found.kept) then
       accepted[#accepted + 1], states[operation] = operation, 'succeeded'
     end
-  elseif not items[operation] and is_to_do(operation, goes_on) then
+  elseif emptied[operation] or (not items[operation] and is_to_do(operation, goes_on, again)) then
     todo[operation] = true
   end
   if states[operation] == 'unknown' and not todo[operation] then
@@ -116,7 +136,7 @@ local function is_settled(operation, fallbacks)
   local id = operation
   for i = 1, #fallbacks + 1 do
     local next_one = fallbacks[i]
-    if states[id] == 'succeeded' or (states[id] == 'unknown' and not todo[id]) then return true end
+    if (states[id] == 'succeeded' and not todo[id]) or (states[id] == 'unknown' and not todo[id]) then return true end
     if states[id] == 'failed' and not todo[id] and (not next_one or states[next_one] == 'skipped') then return true end
     id = next_one
   end
@@ -210,6 +230,15 @@ local function begin_anew(id)
   tell(id, 'waiting', '')
 end
 
+local function forget_items(operation, ids)
+  for _, id in ipairs(ids) do
+    redis.call('HDEL', REMAINING, id .. ':attempt', id .. ':before', id .. ':progress', id .. ':sent')
+    for _, key in ipairs({ITEMS, STATES, RECORDS, OUTPUTS}) do redis.call('HDEL', key, id) end
+  end
+  redis.call('HDEL', ITEMS, operation)
+  redis.call('HDEL', REMAINING, operation, operation .. ':failed', operation .. ':unknown', operation .. ':cancelled')
+end
+
 local function take_up_items(operation, found)
   redis.call('HSET', REMAINING, operation, #found.todo + found.missing)
   for _, outcome in ipairs({'failed', 'unknown', 'cancelled'}) do
@@ -248,6 +277,7 @@ for _, operation in ipairs(order) do
   elseif expanded[operation] then
     take_up_items(operation, expanded[operation])
   elseif todo[operation] then
+    if emptied[operation] then forget_items(operation, emptied[operation]) end
     begin_anew(operation)
     local count = waits[operation] or 0
     if count > 0 then gather('HSET', operation, count) else make_ready(operation) end
