@@ -81,7 +81,7 @@ def test_nothing_is_lost_when_a_worker_is_killed_that_held_messages_of_all_parti
         until(lambda: len(ledger.entries()) > COUNT // 10)
         victim.kill()
         _publish(app, queue, range(COUNT, 2 * COUNT))
-        until(lambda: len(ledger.counts()) == 2 * COUNT, 30)
+        until(lambda: len(ledger.counts()) == 2 * COUNT, 100)
     until(lambda: _acked(store, queue) == 2 * COUNT)
     (report,) = audit.reports(store, [queue])
     assert (report.present, report.missing, report.stats.dead) == (0, 0, 0)
@@ -100,7 +100,7 @@ def test_a_worker_works_off_partitions_that_came_while_messages_wait(
         start("one", "one", 1)
         _publish(new, queue, range(COUNT, 2 * COUNT))
         _publish(old, queue, range(2 * COUNT, 3 * COUNT))
-        until(lambda: len(ledger.entries()) == 3 * COUNT, 30)
+        until(lambda: len(ledger.entries()) == 3 * COUNT, 100)
     assert set(ledger.counts().values()) == {1}
     until(lambda: _acked(store, queue) == 3 * COUNT)
     assert audit.reports(store, [queue])[0].missing == 0

@@ -28,7 +28,7 @@ def test_a_worker_with_one_slot_takes_the_urgent_first_and_the_oldest_of_them(
     for number, priority in enumerate(priorities):
         client.send_task(NOTE, (number,), queue=queue, priority=priority, ignore_result=True)
     make_worker("one", "one", queue)
-    until(lambda: len(ledger.entries()) == COUNT, 30)
+    until(lambda: len(ledger.entries()) == COUNT, 100)
     assert disorder(ledger.entries(), priorities) == Disorder(0, 0)
 
 

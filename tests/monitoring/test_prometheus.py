@@ -101,6 +101,7 @@ def _has_data(watched: Watched, expression: str) -> bool:
     return any(not math.isnan(float(one["value"][1])) for one in found)
 
 
+@pytest.mark.timeout(240)
 def test_every_panel_has_data_under_load(watched: Watched, until: Until) -> None:
     wanting = {
         (board["title"], panel["title"], target["expr"])
@@ -120,7 +121,7 @@ def test_every_panel_has_data_under_load(watched: Watched, until: Until) -> None
 
     with Load(watched.store):
         try:
-            until(all_have, 30)
+            until(all_have, 100)
         except AssertionError:
             pytest.fail(f"no data: {sorted(wanting)}")
 
@@ -154,6 +155,7 @@ def _say_that_one_is_silent(store: Store) -> None:
     store.run(Call(script("heartbeat_1"), names, ("silent@here", json.dumps(record))))
 
 
+@pytest.mark.timeout(300)
 def test_every_alert_fires_of_its_fault(watched: Watched, until: Until) -> None:
     store, fired = watched.store, set[str]()
 
@@ -163,12 +165,13 @@ def test_every_alert_fires_of_its_fault(watched: Watched, until: Until) -> None:
             return set(names) <= fired
 
         try:
-            until(all_fire, 30)
+            until(all_fire, 60)
         except AssertionError:
             pytest.fail(f"does not fire: {set(names) - fired}; {sorted(watched.firing())} do")
 
     until(lambda: agents(store))
-    assert not {"OmxNoLeader", "OmxNoAgents", "OmxClusterDown"} & watched.firing()
+    # What nobody is there for yet fires, as does what one scrape was too late to see.
+    until(lambda: not {"OmxNoLeader", "OmxNoAgents", "OmxClusterDown"} & watched.firing())
     bus = Bus(lambda: Store(watched.cluster.url()))
     failing = Processor(store, [Handler("of.test", _fail, ("t.bad",), deliveries=1, backoff=0.01)])
     failing.start()

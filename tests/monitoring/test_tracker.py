@@ -246,8 +246,8 @@ def test_coordinators_that_are_killed_while_they_count_lose_nothing_and_count_no
             victim.kill()
             victim.wait(60)
         thread.join()
-        assert bus.flush(20)
-        until(lambda: lag(counted_store, handler, 6).behind == 0, 30)
+        assert bus.flush(60)
+        until(lambda: lag(counted_store, handler, 6).behind == 0, 60)
     finally:
         bus.close()
         for process in processes:

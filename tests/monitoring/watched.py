@@ -10,6 +10,7 @@ import sys
 import threading
 import urllib.parse
 import urllib.request
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 from omx_tasks.api import Run, submit_graph
 from omx_tasks.cluster.embedded import EmbeddedCluster
-from omx_tasks.cluster.ports import free_or_other
+from omx_tasks.cluster.ports import reserved_ports
 from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.priorities import Priority
 from omx_tasks.store.client import Store
@@ -44,10 +45,10 @@ class Watched:
     cluster: EmbeddedCluster
     store: Store
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _port: int = field(default_factory=lambda: free_or_other(0))
-    _exporter: int = field(default_factory=lambda: free_or_other(0))
+    _reserved: ExitStack = field(default_factory=ExitStack)
 
     def start_all(self) -> None:
+        self._port, self._exporter = self._reserved.enter_context(reserved_ports(2))
         sleeper = {"command": sys.executable, "args": ["-m", "omx_tasks.bench.sleeper"]}
         broken = {"command": sys.executable, "args": ["-c", "raise SystemExit('no licence')"]}
         servers = {"mcpServers": {"sleeper": sleeper, "broken": broken}}
@@ -88,6 +89,7 @@ class Watched:
     def stop(self) -> None:
         for name in list(self.processes):
             self.end(name)
+        self._reserved.close()
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return what Prometheus answers: each with ``metric`` and ``value``."""
