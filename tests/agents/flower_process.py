@@ -10,11 +10,12 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from omx_tasks.cluster.ports import free_or_other
+from omx_tasks.cluster.ports import reserved_ports
 
 OMX = Path(sys.executable).with_name("omx")
 USER = "ann:hard word"
@@ -24,7 +25,8 @@ class FlowerProcess:
     """``omx flower`` on a free port, for whoever knows `USER`."""
 
     def __init__(self, url: str, log: Path) -> None:
-        self.log, self.port = log, free_or_other(0)
+        self.log, self._reserved = log, ExitStack()
+        (self.port,) = self._reserved.enter_context(reserved_ports(1))
         environ = {**os.environ, "OMX_BROKER_URL": url, "FLOWER_BASIC_AUTH": USER}
         with log.open("wb") as out:
             command = [str(OMX), "flower", "--port", str(self.port)]
@@ -62,3 +64,4 @@ class FlowerProcess:
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
+        self._reserved.close()

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -22,6 +21,7 @@ from relay import HOST, Relay
 from omx_tasks.api import Run, submit_graph
 from omx_tasks.broker.transport import register
 from omx_tasks.cluster.embedded import EmbeddedCluster
+from omx_tasks.cluster.ports import reserved_ports
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.graph.model import Graph
 from omx_tasks.store.client import Store
@@ -55,11 +55,6 @@ def behind(proxy: Relay, tmp_path_factory: pytest.TempPathFactory, until: Until)
     yield fleet
     fleet.stop()
     store.close()
-
-
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as free:
-        return int(free.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -97,18 +92,25 @@ def _chain(fleet: Fleet, seconds: float, length: int) -> Graph:
 def test_runs_go_on_when_who_looks_on_is_killed(
     behind: Fleet, until: Until, tmp_path: Path, program: str
 ) -> None:
-    port = _free_port()
-    words = {
-        "exporter": ["workers.exporter"],
-        "flower": ["celery", "-A", "omx_tasks", "flower", f"--port={port}", f"--address={HOST}"],
-    }[program]
     path = {"exporter": "/readyz", "flower": "/healthcheck"}[program]
-    with _program(words, behind.url, port, tmp_path / "log") as process:
-        until(lambda: _answers(port, path), 40)
-        run = submit_graph(behind.store, _chain(behind, 0.05, 10), {})
-        process.kill()
-        assert run.wait(60).succeeded
-    assert not _answers(port, path)
+    with reserved_ports(1) as (port,):
+        words = {
+            "exporter": ["workers.exporter"],
+            "flower": [
+                "celery",
+                "-A",
+                "omx_tasks",
+                "flower",
+                f"--address={HOST}",
+                f"--port={port}",
+            ],
+        }[program]
+        with _program(words, behind.url, port, tmp_path / "log") as process:
+            until(lambda: _answers(port, path), 60)
+            run = submit_graph(behind.store, _chain(behind, 0.05, 10), {})
+            process.kill()
+            assert run.wait(60).succeeded
+        assert not _answers(port, path)
     assert submit_graph(behind.store, _chain(behind, 0.0, 3), {}).wait(60).succeeded
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from omx_tasks.agents.registry import agents
-from omx_tasks.agents.scaling.nurseries import nurseries, want
+from omx_tasks.agents.registry import AgentRecord, agents
+from omx_tasks.agents.scaling.nurseries import NurseryRecord, nurseries, want
 from omx_tasks.api import Run
 from omx_tasks.bench import sleeper
 from omx_tasks.coordination import decided
@@ -53,10 +53,18 @@ class Kept:
             if process.launched is not None and process.alive
         }
 
+    def heard(self, store: Store) -> list[AgentRecord]:
+        """Return its agents that were heard."""
+        place = f"@{self.nursery.id.partition('@')[2]}"
+        return [one for one in agents(store) if one.name.endswith(place)]
+
     def warm(self, store: Store) -> set[int]:
         """The process ids of the agents that were heard."""
-        place = f"@{self.nursery.id.partition('@')[2]}"
-        return {one.pid for one in agents(store) if one.name.endswith(place)}
+        return {one.pid for one in self.heard(store)}
+
+    def busy(self, store: Store) -> bool:
+        """Whether one of its agents said that it works."""
+        return any(one.busy for one in self.heard(store))
 
     def submit(self, store: Store, count: int, seconds: float) -> Run:
         operations = [
@@ -85,7 +93,13 @@ class Kept:
 
 
 @pytest.fixture
-def kept(tmp_path: Path, cluster_url: str) -> Iterator[Kept]:
+def silence() -> float:
+    """Seconds after which an agent is taken for hung: more than any is late on a busy machine."""
+    return PATIENCE
+
+
+@pytest.fixture
+def kept(tmp_path: Path, cluster_url: str, until: Any, silence: float) -> Iterator[Kept]:
     """A nursery of two agents with a server of their own."""
     server = f"sleeper_{uuid.uuid4().hex[:8]}"
     path = tmp_path / "mcp.json"
@@ -105,7 +119,7 @@ def kept(tmp_path: Path, cluster_url: str) -> Iterator[Kept]:
         most=3,
         idle=2.0,
         publisher=SimpleNamespace(publish_many=told.extend, flush=lambda _: True),
-        silence=4.0,
+        silence=silence,
     )
     stopping = threading.Event()
 
@@ -125,20 +139,20 @@ def kept(tmp_path: Path, cluster_url: str) -> Iterator[Kept]:
         if keeper.ident is not None:
             keeper.join()
         nursery.stop(10.0)
-    assert one.left() == []
+    until(lambda: one.left() == [], 10)  # what was told to end may do so
 
 
 @pytest.fixture
 def term(cluster_url: str, until: Any) -> Iterator[Term]:
     """The test leads, long enough."""
-    leader = Leader(lambda: Store(cluster_url), "test", lease=120.0)
+    leader = Leader(lambda: Store(cluster_url), "test", lease=600.0)
     until(lambda: leader.beat("{}") and leader.term is not None)
     assert leader.term is not None
     yield leader.term
     leader.close()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_killed_agents_come_back_and_a_drain_loses_no_operation(kept, store, until):
     first = kept.pids
     assert len(first) == 2
@@ -150,7 +164,7 @@ def test_killed_agents_come_back_and_a_drain_loses_no_operation(kept, store, unt
     assert kept.told[0][1]["reason"] == "was ended by SIGKILL"
 
     run = kept.submit(store, 40, 3.0)
-    until(lambda: sum(one.busy for one in agents(store)) > 0, PATIENCE)
+    until(lambda: kept.busy(store), PATIENCE)
     want(store, kept.nursery.id, 1)
     until(lambda: len(kept.pids) == 1, PATIENCE)
     view = run.wait(PATIENCE)
@@ -160,10 +174,10 @@ def test_killed_agents_come_back_and_a_drain_loses_no_operation(kept, store, unt
     want(store, kept.nursery.id, 7)
     until(lambda: len(kept.warm(store)) == 3, PATIENCE)
     until(lambda: _record(kept, store).running == 3, PATIENCE)
-    assert _record(kept, store).wanted == 3  # no more than its most
+    until(lambda: _record(kept, store).wanted == 3)  # no more than its most
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_an_agent_that_dies_again_and_again_is_told_of_as_crashing_once(kept, until):
     name = min(kept.pids)
     for deaths in range(1, 5):
@@ -194,7 +208,7 @@ def test_a_load_brings_agents_and_its_end_drains_them_without_loss(kept, store, 
         return _record(kept, store).running == 3
 
     until(three, PATIENCE)
-    assert _record(kept, store).memory > 2**20
+    until(lambda: _record(kept, store).memory > 2**20)
     assert said[0].startswith("everything 1 → ")
     assert "P2 would wait" in said[0]
     rises = len(said)  # two, where agents take long to be warm
@@ -214,7 +228,7 @@ def test_a_load_brings_agents_and_its_end_drains_them_without_loss(kept, store, 
     assert (told.wanted, told.least, told.most, told.managed) == (1, 1, 3, True)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_fork_server_that_dies_takes_its_agents_along_and_another_takes_its_place(
     kept, store, until
 ):
@@ -222,24 +236,27 @@ def test_a_fork_server_that_dies_takes_its_agents_along_and_another_takes_its_pl
     assert kept.nursery.forks.pid is not None
     os.kill(kept.nursery.forks.pid, signal.SIGKILL)
     until(lambda: len(kept.warm(store) - first) == 2, PATIENCE)
-    assert not first & {process.pid for process in kept.left()}
+    until(lambda: not first & {process.pid for process in kept.left()})
 
 
 def _told(kept: Kept, kind: str) -> int:
     return [one for one, *_ in kept.told].count(kind)
 
 
-def _record(kept: Kept, store: Store) -> Any:
-    return next(one for one in nurseries(store) if one.name == kept.nursery.id)
+def _record(kept: Kept, store: Store) -> NurseryRecord:
+    """Return what it said last; it has not begun to speak, or was silent for long, where that is of nothing."""
+    heard = [one for one in nurseries(store) if one.name == kept.nursery.id]
+    return heard[0] if heard else NurseryRecord(kept.nursery.id, "", 0, "", 0, 0, -1, -1)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("silence", [4.0])
 def test_a_stopped_agent_is_ended_and_a_retiring_one_replaced_and_nothing_is_lost(
     kept, store, until
 ):
     first = kept.pids
     run = kept.submit(store, 40, 1.0)
-    until(lambda: sum(one.busy for one in agents(store)) > 0, PATIENCE)
+    until(lambda: kept.busy(store), PATIENCE)
     stopped, retiring = first.values()
     os.kill(stopped, signal.SIGSTOP)
     until(lambda: kept.told, PATIENCE)
@@ -249,4 +266,4 @@ def test_a_stopped_agent_is_ended_and_a_retiring_one_replaced_and_nothing_is_los
     until(lambda: len(kept.warm(store) - set(first.values())) == 2, PATIENCE)
     assert run.wait(PATIENCE).succeeded
     assert len(kept.told) == 1  # an end in good order is no death
-    until(lambda: (_record(kept, store).hung, _record(kept, store).recycled) == (1, 1))
+    until(lambda: (_record(kept, store).hung, _record(kept, store).recycled) == (1, 1), PATIENCE)

@@ -9,15 +9,20 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from omx_tasks.agents.registry import agents
 from omx_tasks.api import submit_graph
-from omx_tasks.cluster.ports import free_or_other
+from omx_tasks.cluster.ports import reserved_ports
 from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.store.client import Store
+
+LEDGER = Path(__file__).parents[1] / "agents" / "servers" / "ledger.py"
+#: What is told of one that did not answer.
+UNHEARD = (0, "")
 
 Until = Callable[..., None]
 Start = Callable[..., tuple[subprocess.Popen[bytes], str]]
@@ -31,17 +36,18 @@ def ask(url: str) -> tuple[int, str]:
         with error:
             return error.code, error.read().decode().strip()
     except OSError:
-        return 0, ""
+        return UNHEARD
 
 
 @pytest.fixture
 def start(cluster_url: str, tmp_path: Path) -> Iterator[Start]:
-    servers = {"sleeper": {"command": sys.executable, "args": ["-m", "omx_tasks.bench.sleeper"]}}
+    servers = {"gated": {"command": sys.executable, "args": [str(LEDGER), str(tmp_path / "calls")]}}
     (tmp_path / ".mcp.json").write_text(json.dumps({"mcpServers": servers}))
-    started = []
+    started, reserved = [], ExitStack()
 
     def start(*words: str, port: int | None = None) -> tuple[subprocess.Popen[bytes], str]:
-        port = free_or_other(0) if port is None else port
+        if port is None:
+            (port,) = reserved.enter_context(reserved_ports(1))
         environ = {**os.environ, "OMX_BROKER_URL": cluster_url, "OMX_HEALTH_PORT": str(port)}
         command = [sys.executable, "-m", *words]
         with (tmp_path / "log").open("ab") as log:
@@ -53,10 +59,11 @@ def start(cluster_url: str, tmp_path: Path) -> Iterator[Start]:
     for process in started:
         process.kill()
         process.wait(60)
+    reserved.close()
 
 
 def test_an_agent_is_ready_once_it_is_warm_and_until_it_is_told_to_stop(
-    start: Start, store: Store, until: Until
+    start: Start, store: Store, until: Until, tmp_path: Path
 ) -> None:
     agent, url = start("workers.agent", "--name", "probed@here")
     until(lambda: ask(f"{url}/healthz") == (200, "ok"))
@@ -67,20 +74,22 @@ def test_an_agent_is_ready_once_it_is_warm_and_until_it_is_told_to_stop(
         return (200, "ready") in said
 
     until(is_ready)
-    assert said <= {(200, "ready"), (503, "it does not consume yet")}
-    nap = Operation(id="nap", server="sleeper", tool="sleep", arguments={"seconds": 1.0})
-    submit_graph(store, Graph(name="napping", operations=[nap]), {})
+    assert said <= {(200, "ready"), (503, "it does not consume yet"), UNHEARD}
+    gate = tmp_path / "gate"
+    waits = Operation(id="waits", server="gated", tool="read", arguments={"gate": str(gate)})
+    submit_graph(store, Graph(name="waiting", operations=[waits]), {})
     until(lambda: any(one.name == "probed@here" and one.busy for one in agents(store)))
     agent.terminate()
     until(lambda: ask(f"{url}/readyz") == (503, "it is stopping: what is under way ends first"))
-    assert ask(f"{url}/healthz") == (200, "ok")
+    until(lambda: ask(f"{url}/healthz") == (200, "ok"))
+    gate.touch()
     assert agent.wait(60) == 0
 
 
 def test_a_coordinator_is_ready_when_the_cluster_has_answered(start: Start, until: Until) -> None:
     coordinator, url = start("workers.coordinator")
     until(lambda: ask(f"{url}/readyz") == (200, "ready"))
-    assert ask(f"{url}/metrics") == (200, "")
+    until(lambda: ask(f"{url}/metrics") == (200, ""))
     coordinator.terminate()
     assert coordinator.wait(60) == 0
 

@@ -81,7 +81,10 @@ def test_the_pause_is_short_again_after_a_long_life(make):
 def test_it_is_due_when_its_pause_is_over(make):
     process = make("")
     assert not process.is_due
-    process.plan_next_start()
+    before = time.monotonic()
+    pause = process.plan_next_start()
+    assert before + pause <= process.next_start
+    process.next_start = time.monotonic() + 60.0
     assert not process.is_due
     process.next_start = time.monotonic()
     assert process.is_due
