@@ -73,7 +73,7 @@ def up(
         from omx_tasks.deploy.detached import start
 
         options = ["--agents", agents, "--most-agents", most, "--slots", slots]
-        found = start(home, [*options, "--mcp-config", servers.path.resolve()], os.environ)
+        found = start(home, [*options, "--mcp-config", servers.path.resolve()], os.environ, say)
         _greet(found, as_json)
         say("stop it: omx down")
     else:

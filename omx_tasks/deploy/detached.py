@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from omx_tasks.agents.registry import agents
 from omx_tasks.errors import ConfigurationError, UnavailableError
@@ -21,13 +22,18 @@ POLL = 0.05
 _OURS = "omx: "
 
 
-def start(home: Home, options: Sequence[object], environ: Mapping[str, str]) -> System:
-    """Start a system that outlives this process, with these options of `omx up`; return when it is ready."""
+def start(
+    home: Home, options: Sequence[object], environ: Mapping[str, str], say: Callable[[str], None]
+) -> System:
+    """Start a system that outlives this process, with these options of `omx up`; return when it is ready.
+
+    ``say`` is told the steps that it tells of.
+    """
     home.claim()
     home.release()
     log = home.logs / "up.log"
     with _supervisor(["up", *options], environ, log) as supervisor:
-        return _wait_until_ready(home, supervisor, log)
+        return _wait_until_ready(home, supervisor, log, say)
 
 
 def start_agents(
@@ -75,16 +81,36 @@ def _wait_until_warm(
         time.sleep(POLL)
 
 
-def _wait_until_ready(home: Home, supervisor: subprocess.Popen[bytes], log: Path) -> System:
+def _wait_until_ready(
+    home: Home, supervisor: subprocess.Popen[bytes], log: Path, say: Callable[[str], None]
+) -> System:
     deadline = time.monotonic() + READY
-    while time.monotonic() < deadline:
-        system = home.read()
-        if system is not None and system.ready and system.pid == supervisor.pid:
-            return system
-        if (code := supervisor.poll()) is not None:
-            raise _reason(log, code)
-        time.sleep(POLL)
+    with log.open(encoding="utf-8", errors="replace") as steps:
+        while time.monotonic() < deadline:
+            system = home.read()
+            ready = system is not None and system.ready and system.pid == supervisor.pid
+            for step in _whole_lines(steps):
+                if not step.startswith(
+                    _OURS
+                ):  # what is wrong or doubtful: this process says that, too
+                    say(step)
+            if system is not None and ready:
+                return system
+            if (code := supervisor.poll()) is not None:
+                raise _reason(log, code)
+            time.sleep(POLL)
     raise UnavailableError(f"the system was not ready in {READY:.0f} s; see {log}")
+
+
+def _whole_lines(stream: TextIO) -> Iterator[str]:
+    """Yield the lines that have come, and leave one that is being written for later."""
+    while True:
+        place = stream.tell()
+        line = stream.readline()
+        if not line.endswith("\n"):
+            stream.seek(place)
+            return
+        yield line.rstrip()
 
 
 def _reason(log: Path, code: int) -> Exception:

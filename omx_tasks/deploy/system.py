@@ -106,12 +106,12 @@ class LocalSystem:
             if self.exports:
                 self._start_exporter()
         self._nursery.await_warm(self._stopping)
+        noun = "agent" if self.agents == 1 else "agents"
+        self.say(f"{self.agents} {noun} warm ({time.monotonic() - began:.1f} s)")
         with held_back():
             self._record(ready=True)
             self._keeper = threading.Thread(target=self._keep, name="supervisor", daemon=True)
             self._keeper.start()
-        noun = "agent" if self.agents == 1 else "agents"
-        self.say(f"{self.agents} {noun} warm ({time.monotonic() - began:.1f} s)")
 
     def _make_nursery(self, forks: ForkServer) -> Nursery:
         given = settings.current()
