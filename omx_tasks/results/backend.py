@@ -13,7 +13,8 @@ and, if they are not in the URL, the options of the address (``store/options.py`
 The backend is also where an operation of a graph is finished whose task did not come to its own end in one of Celery's
 pools (prefork, threads, solo): it was revoked, or its worker died. The operation's message carries a marker as its
 chord, so Celery calls `on_chord_part_return`, and that is handed to ``part_returned``, which the composition root
-sets. Ordinary chords are those of the `ChordBackend`.
+sets. What became of an operation can be asked for by its task's id all the same (``operations``). Ordinary chords are
+those of the `ChordBackend`.
 
 The result of a task that was acknowledged before it ran (Celery's default) is on its way when the task ends, and
 confirmed a moment later: the worker does not wait for that, and the death of the worker does not undo it. Where more
@@ -37,6 +38,7 @@ from kombu.utils.encoding import bytes_to_str, ensure_bytes
 from omx_tasks.durability import Promise
 from omx_tasks.errors import OmxError, UnavailableError
 from omx_tasks.graph.marker import MARKER
+from omx_tasks.results import operations
 from omx_tasks.results.chord_backend import ChordBackend, life
 from omx_tasks.results.consumer import ResultConsumer
 from omx_tasks.results.limits import Limits
@@ -201,6 +203,14 @@ class Backend(ChordBackend, AsyncBackendMixin):
                 self.part_returned(request, state, result)
             return
         super().on_chord_part_return(request, state, result, **kwargs)
+
+    def _get_task_meta_for(self, task_id: str) -> Any:
+        """Return what is stored of a task; of an operation, what its run knows."""
+        meta = super()._get_task_meta_for(task_id)
+        if meta["status"] != states.PENDING:
+            return meta
+        of_operation = operations.meta(self.store, task_id)
+        return self.meta_from_decoded(of_operation) if of_operation else meta
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Whether storing may be tried again: every script here comes to the same when it runs twice."""

@@ -111,6 +111,22 @@ def test_a_task_names_its_run_its_operation_its_server_and_tool(
     assert told["kwargs"] == f"{{server: {crew.ledger}, tool: read}}"
     assert told["worker"] == crew.agents[0].name
     assert told["kwargs"] in flower.open(f"/task/{name}").replace("&#x27;", "'")
+    result = flower.get(f"/api/task/result/{name}")
+    assert (result["state"], sorted(result["result"])) == (
+        "SUCCESS",
+        ["content", "structured", "text"],
+    )
+
+
+def test_the_result_of_an_operation_that_failed_or_was_skipped_is_told(
+    flower: FlowerProcess, crew: Fleet
+) -> None:
+    run = crew.submit(crew.call("wrong", tool="nothing"), crew.call("then", needs=["wrong"]))
+    assert states(run.wait(20)) == {"wrong": "failed", "then": "skipped"}
+    failed = flower.get(f"/api/task/result/{task_id(run.id, 'wrong')}")
+    assert failed["state"] == "FAILURE"
+    assert "nothing" in failed["result"]
+    assert flower.get(f"/api/task/result/{task_id(run.id, 'then')}")["state"] == "REVOKED"
 
 
 def test_the_broker_page_counts_each_priority_and_what_is_leased_or_dead(
