@@ -44,7 +44,7 @@ def handlers(as_json: bool) -> None:
     last        when it last said that it had handled something
 
     A handler that hangs is behind, served, and its last word is old. One whose process was killed is served again
-    by another one within seconds, or by none: 0 served.
+    by another one within seconds, or by none: 0 served. One that is no more is listed until `omx events forget`.
     """
     found = groups.standings(existing_store(), settings.current().events_partitions)
     if as_json:
@@ -56,6 +56,31 @@ def handlers(as_json: bool) -> None:
         rest = ("oldest", "retrying", "failed", "dead", "dropped", "last")
         titles = ("handler", "served", "processes", *priorities, *rest)
         print_table(titles, [_row(one) for one in found])
+
+
+@click.command()
+@click.argument("handler")
+@json_option
+def forget(handler: str, as_json: bool) -> None:
+    """Forget a handler that is no more, with all that it has left to do.
+
+    What it is behind by, tries again and has given up goes with it. Served again it begins as a new one.
+    """
+    store, partitions = existing_store(), settings.current().events_partitions
+    standing = {one.handler: one for one in groups.standings(store, partitions)}.get(handler)
+    if standing is None:
+        raise _unknown(handler, groups.handlers(store, partitions))
+    if standing.processes or not groups.forget(store, partitions, handler):
+        raise UsageError(f"{handler!r} is served: stop `omx handle`, or whoever serves it, first")
+    if as_json:
+        print_json({"forgotten": handler})
+    say(f"forgot {handler}")
+
+
+def _unknown(handler: str, known: list[str]) -> NotFoundError:
+    return NotFoundError(
+        f"no handler {handler!r}.{did_you_mean(handler, known)} `omx events handlers` lists them"
+    )
 
 
 def _row(one: Standing) -> list[str | Text]:
@@ -173,10 +198,7 @@ def _find(store: Store, handler: str | None) -> list[DeadEvent]:
     if handler is not None:
         known = groups.handlers(store, partitions)
         if handler not in known:
-            raise NotFoundError(
-                f"no handler {handler!r}.{did_you_mean(handler, [*known, *dead.commands])} "
-                "`omx events handlers` lists them"
-            )
+            raise _unknown(handler, [*known, *dead.commands])
     return dead_events.dead(store, partitions, handler)
 
 

@@ -14,7 +14,7 @@ import click
 from rich.text import Text
 
 from omx_tasks import settings
-from omx_tasks.cli.event_handlers import dead, handlers
+from omx_tasks.cli.event_handlers import dead, forget, handlers
 from omx_tasks.cli.output import json_option, print_json, results, say
 from omx_tasks.cli.target import existing_store
 from omx_tasks.errors import ConfigurationError
@@ -103,6 +103,7 @@ def events(
 
 events.add_command(handlers)
 events.add_command(dead)
+events.add_command(forget)
 
 
 def _show(event: Event, as_json: bool) -> None:

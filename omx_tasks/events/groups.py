@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from omx_tasks.broker.partitions import on_all
 from omx_tasks.events import log
 from omx_tasks.events.handlers import URGENT
 from omx_tasks.priorities import Priority
@@ -79,6 +80,18 @@ def handlers(store: Store, partitions: int) -> list[str]:
     """Return the names of all handlers that were ever served."""
     count = log.open_log(store, partitions)
     return sorted({group.removesuffix(URGENT) for group in groups_of(store, range(count))})
+
+
+def forget(store: Store, partitions: int, handler: str) -> bool:
+    """Forget a handler and all that it has left to do; return False where it is served, and so is not forgotten."""
+    groups = groups_of(store, range(log.open_log(store, partitions)))
+    calls = [
+        Call(script("event_forget_1"), keys.event_group_keys(number, group), (group,), durable=True)
+        for group, numbers in groups.items()
+        if group.removesuffix(URGENT) == handler
+        for number in numbers
+    ]
+    return on_all(store.run_many(calls)) == len(calls)
 
 
 def _state(number: int, group: str) -> Call:

@@ -406,7 +406,7 @@ def event_log(number: int, priority: Priority | int) -> str:
 
 
 def event_meta(number: int) -> str:
-    """Hash: ``first:P`` and ``last:P`` (what a log has), ``published``, ``repeated``, ``unknown``, ``refused``."""
+    """Hash: ``first:P``, ``last:P`` (what a log has), ``published``, ``repeated``, ``unknown``, ``refused``, …"""
     return _event_key(number, "meta")
 
 

@@ -109,12 +109,15 @@ def test_what_a_handler_failed_on_is_shown_put_back_and_dropped(place, omx, clus
     good.touch()
     assert omx("events", "dead", "replay", urgent, "--json").json == {word: 1}
     serving.until(lambda: standing()["retrying"] == 0)
+    assert (omx("events", "forget", word).code, standing()["dead"]) == (2, 1)
     assert [one["id"] for one in omx("events", "dead", word, "--json").json] == [late]
     assert omx("events", "dead", "drop", "--handler", word, "--json").json == {word: 1}
     assert "nothing is dead" in omx("events", "dead", word).err
     serving.send(signal.SIGTERM)
     assert serving.end().code == 0
     assert standing()["partitions"] == {"served": 0, "of": 6}
+    assert omx("events", "forget", word, "--json").json == {"forgotten": word}
+    assert standing() is None
 
 
 @pytest.mark.parametrize(
