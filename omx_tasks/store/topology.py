@@ -4,6 +4,9 @@ The cluster announces addresses; what is kept here are the ones that reach them 
 never given up: when no node of the last table answers, they are what leads to the cluster's new ones. Only one node of
 the table is asked before them, so a seed that stands for a proxy is found soon though all addresses have changed.
 
+The table is kept as ranges of slots: a cluster has few, and an agent has several tables. With an entry for each slot
+they were 1.6 MiB of every agent.
+
 Whether a silent node is slow or gone is for the others to say: they have elected another master by then, or wait for
 it as well (`Topology.serves`). So a node that hangs is left when its slots are elsewhere, and a busy one never is.
 """
@@ -12,7 +15,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
 
 from redis.crc import key_slot
 
@@ -31,12 +35,32 @@ def slot_of(key: str) -> int:
     return int(key_slot(key.encode()))
 
 
+class _Ranges:
+    """Who serves which slots: ``owners[i]`` from ``starts[i]`` on, up to the next start. Never changed once made."""
+
+    def __init__(self, owners: Mapping[int, Node | None]) -> None:
+        self.starts = sorted(owners)
+        self.owners = [owners[start] for start in self.starts]
+
+    def owner(self, slot: int) -> Node | None:
+        return self.owners[bisect_right(self.starts, slot) - 1]
+
+    def with_range(self, first: int, last: int, owner: Node | None) -> _Ranges:
+        """Return these, but for the slots from ``first`` to ``last``."""
+        others = zip(self.starts, self.owners, strict=True)
+        kept = {start: other for start, other in others if not first <= start <= last}
+        return _Ranges({**kept, first: owner, last + 1: self.owner(last + 1)})
+
+
+_NOBODY = _Ranges({0: None})
+
+
 class Topology:
     """The slot table of one cluster. Thread-safe; knows nothing until the first `refresh`."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._owners: list[Node | None] = [None] * SLOTS
+        self._ranges = _NOBODY
         self._known: tuple[Node, ...] = address.seeds
         self._turn = 0
         self._lock = threading.Lock()
@@ -45,11 +69,11 @@ class Topology:
     @property
     def masters(self) -> list[Node]:
         """The nodes that serve at least one slot, in slot order."""
-        return list(dict.fromkeys(node for node in self._owners if node))
+        return list(dict.fromkeys(node for node in self._ranges.owners if node))
 
     def owner(self, slot: int) -> Node | None:
         """Return the master of ``slot``, or None where it is not known (yet)."""
-        return self._owners[slot]
+        return self._ranges.owner(slot)
 
     def reachable(self, announced: Node) -> Node:
         """Return where an announced node is reached."""
@@ -58,8 +82,8 @@ class Topology:
     def moved(self, slot: int, announced: Node) -> None:
         """Note what a MOVED answer said; one without a host says only that the table is wrong."""
         node = self.reachable(announced) if announced.host else None
-        if self._owners[slot] != node:
-            self._owners[slot] = node
+        if self._ranges.owner(slot) != node:
+            self._ranges = self._ranges.with_range(slot, slot, node)
             self.version += 1
 
     def after_fork(self) -> None:
@@ -120,15 +144,13 @@ class Topology:
         return list(table)
 
     def _adopt(self, table: list[list[object]], asked: Node) -> None:
-        owners: list[Node | None] = [None] * SLOTS
+        ranges = _NOBODY
         known: list[Node] = []
         for start, end, *servers in table:
             nodes = [self.reachable(_node(server, asked)) for server in servers]
             known += nodes
-            owners[int(str(start)) : int(str(end)) + 1] = [nodes[0]] * (
-                int(str(end)) - int(str(start)) + 1
-            )
-        self._owners = owners
+            ranges = ranges.with_range(int(str(start)), int(str(end)), nodes[0])
+        self._ranges = ranges
         self._known = tuple(_unique(known))
         self.version += 1
 

@@ -113,7 +113,7 @@ def test_a_remap_in_the_url_is_followed_by_redirections_too(forwarded: Forwarded
     relays = {Node(HOST, relay.port) for relay in forwarded.relays}
     assert set(store.topology.masters) == relays
     right = store.topology.owner(slot_of("k"))
-    store.topology._owners[slot_of("k")] = next(node for node in relays if node != right)
+    store.topology.moved(slot_of("k"), next(node for node in relays if node != right))
     store.topology.refresh = lambda timeout: None  # type: ignore[method-assign]
     store.command("k", "SET", "k", "1")
     assert store.topology.owner(slot_of("k")) == right
@@ -199,7 +199,7 @@ def test_nodes_that_announce_no_address_or_a_name_are_reached(
         assert sorted(node.port for node in store.topology.masters) == nodes.ports
         right = store.topology.owner(slot_of("k"))
         wrong = next(node for node in store.topology.masters if node != right)
-        store.topology._owners[slot_of("k")] = wrong
+        store.topology.moved(slot_of("k"), wrong)
         assert store.command("k", "SET", "k", "1") == b"OK"
         assert store.topology.owner(slot_of("k")) == right
         store.close()

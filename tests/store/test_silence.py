@@ -89,8 +89,8 @@ def test_a_consumer_leaves_a_hung_node_as_soon_as_its_slots_are_elsewhere(
     links._listen_for_silence(time.monotonic())
     assert gone == []
     heir = next(node for node in patient.topology.masters if node != link.node)
-    owners = patient.topology._owners
-    patient.topology._owners = [heir if owner == link.node else owner for owner in owners]
+    owners = patient.topology._ranges.owners
+    owners[:] = [heir if owner == link.node else owner for owner in owners]
     links._next_round = 0.0
     links._listen_for_silence(time.monotonic())
     assert gone == [link]
@@ -127,9 +127,8 @@ def test_a_consumer_closes_what_it_needs_no_more(patient: Store, queue: str) -> 
     assert link is not None
     links.unwant(queue)
     link.settle(time.monotonic() + 5)
-    patient.topology._owners = [
-        owner if owner != link.node else None for owner in patient.topology._owners
-    ]
+    owners = patient.topology._ranges.owners
+    owners[:] = [owner if owner != link.node else None for owner in owners]
     links._next_round = links._next_question = 0.0
     links._listen_for_silence(time.monotonic())
     assert link._socket is None
