@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from omx_tasks.errors import ConfigurationError
 from omx_tasks.store.client import Store
@@ -50,6 +50,13 @@ class _Errand:
     reply: Any = None
 
 
+class _Listener(NamedTuple):
+    """Who hears a channel."""
+
+    heard: Callable[[bytes], None]
+    hears: Callable[[], None]
+
+
 class Wire:
     """Lives on one loop: `open`, `send` and `close` are called there, as is each ``done``."""
 
@@ -66,9 +73,15 @@ class Wire:
         self._ending = False
         self._unconfirmed: set[Link] = set()
         self._round: asyncio.TimerHandle | None = None
-        self._listeners: dict[str, Callable[[bytes], None]] = {}
+        self._listeners: dict[str, _Listener] = {}
         self._links, self._durable_links = (
-            Links(store, attended=_ignore, heard=self._heard, dropped=self._dropped)
+            Links(
+                store,
+                attended=_ignore,
+                heard=self._heard,
+                dropped=self._dropped,
+                confirmed=self._confirmed,
+            )
             for _ in range(2)
         )
 
@@ -117,14 +130,25 @@ class Wire:
         if durable:
             self._unconfirmed.add(link)
 
-    def listen(self, channel: str, heard: Callable[[bytes], None]) -> None:
-        """Hear what is said on a sharded channel; what is said while its link is broken is missed."""
-        self._listeners[channel] = heard
+    def listen(
+        self,
+        channel: str,
+        heard: Callable[[bytes], None],
+        hears: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Hear what is said on a sharded channel; what is said while its link is broken is missed.
+
+        ``hears`` is told when all is heard from now on: at first, and after each time that something may be missing.
+        """
+        self._listeners[channel] = _Listener(heard, hears)
         self._links.want(channel)
         self._links.upkeep()
 
     def _heard(self, channel: str, payload: bytes) -> None:
-        _tell(self._listeners[channel], payload)
+        _tell(self._listeners[channel].heard, payload)
+
+    def _confirmed(self, channel: str) -> None:
+        self._listeners[channel].hears()
 
     def soon(self, act: Callable[[], None]) -> None:
         """Do something at the end of this round of the loop, before all that it has to send leaves."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from omx_tasks.broker import audit
 from omx_tasks.broker.routing import queue_of
 from omx_tasks.graph.model import Operation
 from omx_tasks.store import keys
+from omx_tasks.store.link import Link
 
 #: A server that takes a while to start, and one whose calls end when a file is there.
 PROGRAM = """
@@ -137,6 +140,22 @@ def test_an_agent_that_starts_later_knows_what_a_run_is_going_to_need(
     view = run.wait(60)
     assert (one(view, "gate").agent, one(view, "after").agent) == (first.name, second.name)
     assert one(view, "after").cold == 0
+
+
+def test_a_run_that_was_submitted_while_nothing_was_heard_is_prepared_for(
+    fleet: Fleet, slow: str, until: Until
+) -> None:
+    agent = fleet.start()
+    agent.signal(signal.SIGSTOP)
+    for node in fleet.store.topology.masters:
+        link = Link(node, fleet.store.address).connect(5)
+        link.ask([("CLIENT", "KILL", "TYPE", "pubsub")], time.monotonic() + 5)
+        link.close()
+    run = fleet.submit(gate(fleet), nap(slow, "after", "gate"))
+    agent.signal(signal.SIGCONT)
+    until(lambda: session(fleet, agent, slow)["state"] == "idle")
+    open_gate(fleet)
+    assert one(run.wait(30), "after").cold == 0
 
 
 def test_a_server_that_rests_is_closed_but_not_while_a_run_needs_it(

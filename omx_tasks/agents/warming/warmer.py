@@ -102,6 +102,8 @@ class Warmer:
         self._answering: dict[str, Held] = {}
         self._given_up: set[str] = set()
         self._news = asyncio.Event()
+        #: Whether a run may have been submitted that was not heard of.
+        self._behind = True
         self._watch: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -113,7 +115,9 @@ class Warmer:
         if self._policy.everything:
             return
         if self._policy.planned:
-            wire.listen(keys.needed(), lambda payload: self._hear(needs.heard(payload)))
+            wire.listen(
+                keys.needed(), lambda payload: self._hear(needs.heard(payload)), self._fall_behind
+            )
         self._watch = asyncio.get_running_loop().create_task(self._run(), name="warmer")
 
     async def close(self) -> None:
@@ -169,10 +173,10 @@ class Warmer:
     # --- looking ------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        await self._catch_up()
         while True:
             self._news.clear()
             try:
+                await self._catch_up()
                 await self._look()
             except OmxError as error:
                 logger.warning("what is needed cannot be looked at: %s", error)
@@ -182,14 +186,22 @@ class Warmer:
             except TimeoutError:
                 continue
 
+    def _fall_behind(self) -> None:
+        self._behind = True
+        self._news.set()
+
     async def _catch_up(self) -> None:
-        """Take note of what runs need that were submitted before."""
-        if self._policy.planned:
-            try:
-                for told in await asyncio.to_thread(self._foresight.needs):
-                    self._hear(told)
-            except OmxError as error:
-                logger.warning("what runs need was not read: %s", error)
+        """Take note of what runs need that were submitted while nothing was heard."""
+        if not (self._behind and self._policy.planned):
+            return
+        self._behind = False
+        try:
+            every = await asyncio.to_thread(self._foresight.needs)
+        except OmxError:
+            self._behind = True
+            raise
+        for told in every:
+            self._hear(told)
 
     async def _look(self) -> None:
         places = dict(self._places())
