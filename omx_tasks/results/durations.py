@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from omx_tasks.graph.durations import Durations, call_name
@@ -45,12 +45,26 @@ def learn(samples: Iterable[Measured]) -> list[Call]:
     return [_learn(averages[first : first + _BATCH]) for first in range(0, len(averages), _BATCH)]
 
 
-def learn_openings(samples: Iterable[tuple[str, float]]) -> list[Call]:
+class Opening(NamedTuple):
+    """How many seconds it takes to open a server, and by how many that is off, both on average."""
+
+    seconds: float
+    off: float = 0.0
+
+
+def learn_openings(samples: Sequence[tuple[str, float]]) -> list[Call]:
     """Make the calls that fold in how long it took to open sessions: server, seconds."""
-    gathered: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for server, seconds in samples:
-        gathered[keys.opening_durations(), server].append(seconds)
-    return [_learn(list(gathered.items()))] if gathered else []
+    calls = []
+    for first in range(0, len(samples), _BATCH):
+        words = [word for sample in samples[first : first + _BATCH] for word in sample]
+        names = (keys.durations_report(uuid.uuid4().hex), keys.opening_durations())
+        calls.append(Call(script("opened_1"), names, (WEIGHT, KEEP, MOST, *words)))
+    return calls
+
+
+def openings(answer: Mapping[bytes, bytes]) -> dict[str, Opening]:
+    """Read the hash of opening durations."""
+    return {server.decode(): Opening(*map(float, said.split())) for server, said in answer.items()}
 
 
 def _learn(averages: list[tuple[tuple[str, str], list[float]]]) -> Call:

@@ -340,7 +340,7 @@ def call_durations() -> str:
 
 
 def opening_durations() -> str:
-    """Hash: server → seconds that it takes to open a session, a decayed average over all agents."""
+    """Hash: server → seconds that it takes to open a session, and how far off that is: decayed averages."""
     return f"omx:{tag('durations')}:openings"
 
 

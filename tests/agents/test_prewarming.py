@@ -142,6 +142,19 @@ def test_an_agent_that_starts_later_knows_what_a_run_is_going_to_need(
     assert one(view, "after").cold == 0
 
 
+def test_a_server_that_now_and_then_opens_slowly_is_opened_all_the_earlier(
+    fleet: Fleet, slow: str, until: Until
+) -> None:
+    """It would be opened two seconds before it is needed if its openings were all alike."""
+    measured = keys.opening_durations()
+    fleet.store.command(measured, "HSET", measured, slow, "1 15")
+    agent = fleet.start()
+    run = fleet.submit(gate(fleet).model_copy(update={"expect": 60}), nap(slow, "after", "gate"))
+    until(lambda: session(fleet, agent, slow)["state"] == "idle")
+    open_gate(fleet)
+    assert one(run.wait(30), "after").cold == 0
+
+
 def test_a_run_that_was_submitted_while_nothing_was_heard_is_prepared_for(
     fleet: Fleet, slow: str, until: Until
 ) -> None:
@@ -199,7 +212,7 @@ def test_a_cold_agent_leaves_work_to_a_warm_one_unless_that_takes_longer_than_to
     assert one(fleet.run(nap(slow, "first")), "first").cold > 0
     measured = keys.opening_durations()
     until(lambda: fleet.store.command(measured, "HGET", measured, slow))
-    fleet.store.command(measured, "HSET", measured, slow, 1.0)
+    fleet.store.command(measured, "HSET", measured, slow, "1 0")
     second = fleet.start(slots=1)
     until(lambda: consumers(fleet, slow) == 1)
     view = fleet.run(*(nap(slow, f"few{n}") for n in range(10)))

@@ -69,3 +69,17 @@ def test_no_more_averages_are_kept_than_allowed(
 def test_thousands_of_averages_are_reported_in_calls_of_bounded_size() -> None:
     samples = [Measured("g", f"o{number}", "s tool t", 1.0) for number in range(2500)]
     assert [len(each.arguments) for each in durations.learn(samples)] == [4003, 4003, 2007]
+
+
+def test_of_openings_it_is_known_how_far_off_the_average_is(store: Store) -> None:
+    server, key = uuid.uuid4().hex, keys.opening_durations()
+
+    def known(*samples: float) -> durations.Opening:
+        for each in durations.learn_openings([(server, one) for one in samples]):
+            assert store.run(each) == len(samples)
+            assert store.run(each) == 0, "a report that comes twice is counted once"
+        return durations.openings(store.command(key, "HGETALL", key))[server]
+
+    assert known(2.0) == (2.0, 1.0)
+    assert known(4.0) == pytest.approx((2.6, 1.3))
+    assert known(2.6, 2.6) == pytest.approx((2.6, 1.3 * (1 - WEIGHT) ** 2))

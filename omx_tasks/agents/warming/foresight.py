@@ -18,7 +18,8 @@ from omx_tasks.broker.routing import PREFIX, set_name, words_of
 from omx_tasks.graph.ahead import Ahead
 from omx_tasks.graph.operation import SERVER
 from omx_tasks.graph.stored import StoredPlan
-from omx_tasks.results import needs
+from omx_tasks.results import durations, needs
+from omx_tasks.results.durations import Opening
 from omx_tasks.results.needs import Held
 from omx_tasks.store import keys
 from omx_tasks.store.client import Store
@@ -65,8 +66,8 @@ class Foresight:
 
     store: Store
     agent: str
-    #: Seconds that it takes to open each server, as agents measured it.
-    cold: dict[str, float] = field(default_factory=dict)
+    #: What it takes to open each server, as agents measured it.
+    cold: dict[str, Opening] = field(default_factory=dict)
     #: Operations of each server that are expected in the next minute.
     expected: dict[str, float] = field(default_factory=dict)
     _sets: list[str] = field(default_factory=list)
@@ -101,7 +102,7 @@ class Foresight:
                 (keys.capability_sets(), ("SMEMBERS", keys.capability_sets())),
             ]
         )
-        self.cold = {name.decode(): float(seconds) for name, seconds in cold.items()}
+        self.cold = durations.openings(cold)
         self.expected = json.loads(expected) if expected else {}
         self._sets = [name.decode() for name in sets]
         self._keep_longer()

@@ -42,15 +42,17 @@ from omx_tasks.errors import OmxError, OperationError
 from omx_tasks.mcp.pool import SessionPool
 from omx_tasks.mcp.session import Session
 from omx_tasks.results import needs
+from omx_tasks.results.durations import Opening
 from omx_tasks.results.needs import Held, Needs
 from omx_tasks.store import keys
 
 #: Seconds between two looks; while something is to be opened soon; and between two tries to take what others took.
 EVERY, CLOSELY, AGAIN = 1.0, 0.25, 3.0
-#: How much earlier a server is opened than it takes: so many times that, and seconds.
-TIMES, MARGIN = 1.5, 0.5
-#: Seconds that opening a server is taken to last of which nothing is known.
-UNKNOWN = 5.0
+#: How much earlier a server is opened than it takes on average: so many times that at the least, or as far off as
+#: openings are, so many times (a host that has much to do opens servers slowly); and seconds.
+TIMES, OFF, MARGIN = 1.5, 4.0, 0.5
+#: What opening a server is taken for of which nothing is known.
+UNKNOWN = Opening(5.0)
 #: Seconds for which those go first on which a server is warm, and for which one stays after a call.
 GIVE_WAY, LINGER = 0.1, 1.0
 #: Operations that are expected in a minute from which on one is more likely to come than not.
@@ -280,9 +282,13 @@ class Warmer:
 
     def _lead(self, server: str) -> float:
         """Return how many seconds before it is needed a server is opened."""
-        return TIMES * self._cold_seconds(server) + MARGIN
+        seconds, off = self._opening(server)
+        return max(TIMES * seconds, seconds + OFF * off) + MARGIN
 
     def _cold_seconds(self, server: str) -> float:
+        return self._opening(server).seconds
+
+    def _opening(self, server: str) -> Opening:
         return self._foresight.cold.get(server, UNKNOWN)
 
     def _taken_on(self) -> frozenset[str]:
