@@ -177,7 +177,9 @@ def _abandoned(begun: Future[Run]) -> None:
     try:
         run.cancel()
     except OmxError as error:
-        logger.warning("run %s, which nobody waits for, goes on: %s", run.id, error)
+        logger.warning(
+            "run %s, which nobody waits for, goes on: %s", run.id, error, extra={"run": run.id}
+        )
 
 
 __all__ = ["AsyncClient", "AsyncRun"]

@@ -11,7 +11,7 @@ import logging
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 from celery import Celery, states
@@ -35,6 +35,9 @@ from omx_tasks.agents.queues import CapabilityQueues, Listening
 from omx_tasks.broker.transport import register
 from omx_tasks.errors import ConfigurationError, OmxError
 from omx_tasks.events.bus import Bus, Draft
+from omx_tasks.graph.marker import OPERATION, names_of
+from omx_tasks.logs import begin, of_celery
+from omx_tasks.logs.formats import line_of
 from omx_tasks.mcp import config as server_files
 from omx_tasks.mcp.config import ServerFile
 from omx_tasks.priorities import Priority
@@ -55,6 +58,13 @@ class _RefusedError(ConfigurationError, click.ClickException):
     """A mistake that Celery's own commands show as one message instead of a traceback."""
 
     exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Say it in the format of the log, which has not begun yet."""
+        if begin.is_json():
+            click.echo(line_of(of_celery.PROCESS, "CRITICAL", self.message), err=True)
+        else:
+            super().show(file)
 
 
 def _configuration() -> dict[str, Any]:
@@ -176,6 +186,7 @@ def modules_imported(**_: Any) -> None:
     if context is not None and context.info_name == "flower":
         from omx_tasks.monitoring import flower
 
+        begin.begin("flower")
         app.set_current()
         flower.install(broker_url)
 
@@ -235,6 +246,7 @@ def events_of(
 
 
 register()
+of_celery.connect({OPERATION: names_of})
 app = Celery("omx_tasks", set_as_current=False)
 app.add_defaults(_configuration)
 app.steps["consumer"].add(CapabilityQueues)

@@ -50,6 +50,22 @@ class Told(StrEnum):
     ALL = "all"
 
 
+class LogFormat(StrEnum):
+    """How processes write their logs."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """From which level on processes log."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
 class Share(StrEnum):
     """Which MCP servers have one process for all agents of a machine."""
 
@@ -261,6 +277,14 @@ class Settings(BaseSettings):
     )
     pulses: Path | None = Field(
         None, description="Folder where an agent shows whoever keeps it that its loop goes on"
+    )
+    log_format: LogFormat = Field(
+        LogFormat.TEXT,
+        description="How every process logs: text, or json, one object a line with run and operation",
+    )
+    log_level: Annotated[LogLevel, BeforeValidator(str.upper)] | None = Field(
+        None,
+        description="DEBUG, INFO, WARNING or ERROR, where `--loglevel` names none; default: INFO",
     )
     log_dir: Path | None = Field(
         None, description="Folder for what MCP servers write to standard error"

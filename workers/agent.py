@@ -14,21 +14,30 @@ import click
 from celery.utils.nodenames import default_nodename, host_format
 
 from omx_tasks.celery import app
+from omx_tasks.logs.begin import begin, level_set
+from omx_tasks.logs.of_celery import PROCESS
+from omx_tasks.settings import LogLevel
 
 
 @click.command()
 @click.option("--name", default="agent", help="Name of the agent, unique among all.")
-@click.option("--loglevel", default="INFO", help="DEBUG, INFO, WARNING or ERROR.")
-def main(name: str, loglevel: str) -> None:
+@click.option(
+    "--loglevel",
+    type=click.Choice([*LogLevel], case_sensitive=False),
+    help="From which level on it logs.  [default: OMX_LOG_LEVEL, else INFO]",
+)
+def main(name: str, loglevel: str | None) -> None:
     """Run one agent until SIGTERM."""
     run(name, loglevel)
 
 
-def run(name: str, loglevel: str = "INFO") -> NoReturn:
+def run(name: str, loglevel: str | None = None) -> NoReturn:
     """Be the agent; where it runs in a fork, Celery has been made ready before (`prepare`)."""
+    node = host_format(default_nodename(name if "@" in name else f"{name}@%h"))
+    begin(PROCESS, loglevel, agent=node)
     worker = app.Worker(
-        hostname=host_format(default_nodename(name if "@" in name else f"{name}@%h")),
-        loglevel=loglevel.upper(),
+        hostname=node,
+        loglevel=(loglevel or level_set() or "INFO").upper(),
         without_gossip=True,
         without_mingle=True,
     )

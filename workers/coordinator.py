@@ -23,11 +23,12 @@ from omx_tasks.coordination.runs import EndingsDuty, ReconcileDuty, forget_runs
 from omx_tasks.coordination.scaling import ScalingDuty
 from omx_tasks.errors import OmxError
 from omx_tasks.events.handlers import Handler, discover
+from omx_tasks.logs.begin import begin
 from omx_tasks.monitoring.endpoint import Endpoint
 from omx_tasks.monitoring.expected import expect
 from omx_tasks.monitoring.flows import Expected
 from omx_tasks.monitoring.tracker import Tracker
-from omx_tasks.settings import Settings
+from omx_tasks.settings import LogLevel, Settings
 from omx_tasks.store.in_use import broker_url, make_store
 
 logger = logging.getLogger("omx.coordinator")
@@ -54,10 +55,14 @@ def handlers(given: Settings) -> list[Handler]:
 
 
 @click.command()
-@click.option("--loglevel", default="INFO", help="DEBUG, INFO, WARNING or ERROR.")
-def main(loglevel: str) -> None:
+@click.option(
+    "--loglevel",
+    type=click.Choice([*LogLevel], case_sensitive=False),
+    help="From which level on it logs.  [default: OMX_LOG_LEVEL, else INFO]",
+)
+def main(loglevel: str | None) -> None:
     """Run until SIGTERM or Ctrl-C."""
-    logging.basicConfig(level=loglevel, format="%(asctime)s %(levelname)s %(message)s")
+    begin("coordinator", loglevel)
     stopping = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: stopping.set())
@@ -65,7 +70,7 @@ def main(loglevel: str) -> None:
         given, url = settings.current(), broker_url()
         served = handlers(given)
     except OmxError as error:
-        click.echo(f"coordinator: {error}", err=True)
+        logger.critical("%s", error)
         sys.exit(2)
     coordinator = Coordinator(
         make_store, duties(given), served, partitions=given.events_partitions
@@ -86,7 +91,7 @@ def _endpoint(given: Settings, coordinator: Coordinator) -> Endpoint | None:
         return Endpoint(given.metrics_host, given.health_port, coordinator.check).start()
     except OmxError as error:
         coordinator.stop()
-        click.echo(f"coordinator: {error} (OMX_HEALTH_PORT)", err=True)
+        logger.critical("%s (OMX_HEALTH_PORT)", error)
         sys.exit(2)
 
 

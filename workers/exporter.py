@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 
 import click
 
 from omx_tasks import settings
+from omx_tasks.errors import OmxError
+from omx_tasks.logs.begin import begin
 from omx_tasks.monitoring.endpoint import Endpoint
 from omx_tasks.monitoring.metrics import SystemCollector
 from omx_tasks.monitoring.sections.system import sections
+from omx_tasks.settings import LogLevel
 from omx_tasks.store.client import Store
 from omx_tasks.store.in_use import broker_url
 
@@ -25,16 +29,24 @@ READY, ANSWER = 2.0, 3.0
 
 
 @click.command()
-@click.option("--loglevel", default="INFO", help="DEBUG, INFO, WARNING or ERROR.")
-def main(loglevel: str) -> None:
+@click.option(
+    "--loglevel",
+    type=click.Choice([*LogLevel], case_sensitive=False),
+    help="From which level on it logs.  [default: OMX_LOG_LEVEL, else INFO]",
+)
+def main(loglevel: str | None) -> None:
     """Serve /metrics, /healthz and /readyz until SIGTERM or Ctrl-C."""
-    logging.basicConfig(level=loglevel, format="%(asctime)s %(levelname)s %(message)s")
-    given = settings.current()
+    begin("exporter", loglevel)
+    try:
+        given, url = settings.current(), broker_url()
+    except OmxError as error:
+        logger.critical("%s", error)
+        sys.exit(2)
     stopping = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: stopping.set())
     patience = {"request_timeout": min(given.request_timeout, ANSWER)}
-    store = Store.configured(broker_url(), given.model_copy(update=patience))
+    store = Store.configured(url, given.model_copy(update=patience))
     collector = SystemCollector(store, sections(given))
     endpoint = Endpoint(
         given.metrics_host,

@@ -21,10 +21,12 @@ from click import ClickException
 from jsonschema import Draft202012Validator
 from kombu.utils.imports import symbol_by_name
 
+from omx_tasks import settings
 from omx_tasks.agents.warming import ready
 from omx_tasks.celery import app, configuration
 from omx_tasks.deploy.forking import Forking
 from omx_tasks.errors import OmxError
+from omx_tasks.logs.begin import begin
 from workers import agent
 
 #: What a worker imports only when it starts, beside the steps of which it is made.
@@ -60,6 +62,7 @@ def prepare() -> None:
     What only a beginning needs is then never written to in a fork, not even its count of references. Where the settings
     are wrong, nothing is prepared: an agent says that itself, in its own log.
     """
+    settings.current.cache_clear()  # the log of this process has read those of another environment
     with suppress(OmxError):
         configuration()
         app.finalize()
@@ -78,6 +81,7 @@ def main() -> None:
     """Fork agents until nobody asks any more; in a fork, be the agent."""
     asks, answers = os.dup(0), os.dup(1)
     os.dup2(2, 1)  # what is printed goes to the log
+    begin("forkserver", usual="WARNING")
     preload()
     job = Forking(asks, answers, prepare).serve()
     if job is not None:

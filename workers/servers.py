@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from omx_tasks.deploy.output import redirect
+from omx_tasks.logs.begin import begin
 from omx_tasks.mcp.program import MAX_MESSAGE
 from omx_tasks.mcp.sharer import Sharer
 
@@ -27,6 +28,7 @@ def main(path: str, place: str, max_message: str = str(MAX_MESSAGE), log_dir: st
     if os.fork() != 0:
         os._exit(0)
     os.setsid()
+    begin("servers", usual="WARNING")
     redirect(Path(log_dir) / "servers.log" if log_dir else os.devnull, 0o600)
     sharer = Sharer(
         Path(path), dict(os.environ), Path(log_dir) if log_dir else None, int(max_message)

@@ -57,7 +57,9 @@ class Cancellations:
 
     def _seen(self, run_id: str, answer: Any) -> None:
         if isinstance(answer, OmxError):
-            logger.warning("run %s could not be looked at: %s", run_id, answer)
+            logger.warning(
+                "run %s could not be looked at: %s", run_id, answer, extra={"run": run_id}
+            )
             return
         state, generation = (word.decode() for word in answer)
         if state == "running":

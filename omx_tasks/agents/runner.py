@@ -49,6 +49,7 @@ from omx_tasks.agents.work import Done, Stay, Work
 from omx_tasks.errors import OmxError, OperationError
 from omx_tasks.graph import references
 from omx_tasks.graph.stored import StoredPlan, StoredStep, item_of, of_generation
+from omx_tasks.logs import subject
 from omx_tasks.mcp.loop import LoopThread
 from omx_tasks.results import joins, outputs
 from omx_tasks.results.joins import Beginning, Ending, Following, Outcome, Start
@@ -238,6 +239,7 @@ class Runner:
         work.task = asyncio.get_running_loop().create_task(self._run(work))
 
     async def _run(self, work: Work) -> None:
+        subject.enter(work)
         try:
             await self._carry_out(work)
         except WaitsError as waits:

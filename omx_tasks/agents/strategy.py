@@ -135,7 +135,9 @@ def _settle(request: OperationRequest, errors: Any, error: OmxError | None) -> N
         return
     back = way_back(error)
     if back is not Back.PARKED:
-        logger.error("%s goes back to its queue: %s", request.message.delivery_tag, error)
+        about = {"task": request.id} | (request.work.about() if request.work else {})
+        tag = request.message.delivery_tag
+        logger.error("%s goes back to its queue: %s", tag, error, extra=about)
     request.message.reject_log_error(logger, errors, requeue=back)
 
 

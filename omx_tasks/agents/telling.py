@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from omx_tasks.agents.waiting import NO_WAIT, Waiting
+from omx_tasks.agents.work import about
 from omx_tasks.broker.routing import set_name
 from omx_tasks.errors import OmxError
 from omx_tasks.graph.stored import StoredPlan, StoredStep
@@ -80,6 +81,8 @@ class Telling:
         waiting: Waiting = NO_WAIT,
     ) -> None:
         """An operation's outcome is stored."""
+        if outcome.state in ("failed", "unknown"):
+            _log(run_id, step, operation, outcome)
         if not (self._ended if outcome.state == "succeeded" else self._failed):
             return
         data = {
@@ -156,3 +159,20 @@ class Telling:
             if not self.left_out:
                 logger.warning("%s cannot tell of all that happens: %s", self._agent, error)
             self.left_out += len(happened)
+
+
+def _log(run_id: str, step: StoredStep, operation: str, outcome: Outcome) -> None:
+    error = outcome.error or {}
+    state = "failed" if outcome.state == "failed" else "may have failed"
+    logger.warning(
+        "operation %s of run %s %s: %s",
+        operation,
+        run_id,
+        state,
+        error.get("message"),
+        extra={
+            **about(run_id, operation, step),
+            "attempt": outcome.attempts,
+            "kind": error.get("kind"),
+        },
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omx_tasks.agents.cutoff import CallMade
 from omx_tasks.agents.onward import Begun, Onward
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 #: Told how an operation ended (None: there was nothing to do), when all that follows from it is stored; or the error
 #: for which it could not be stored, and the message must be delivered again.
 Done = Callable[[Outcome | None, OmxError | None], None]
+
+
+def about(run_id: str, operation: str, step: StoredStep | None) -> dict[str, Any]:
+    """Return the fields by which a record of the log says that it belongs to an operation."""
+    fields = {"run": run_id, "operation": operation}
+    return fields if step is None else {**fields, "server": step.server, step.kind: step.target}
 
 
 class Stay:
@@ -75,6 +81,10 @@ class Work:
     def step(self) -> StoredStep | None:
         """The step of the plan, as soon as that is known."""
         return None if self.plan is None else self.plan.steps.get(item_of(self.operation)[0])
+
+    def about(self) -> dict[str, Any]:
+        """Return what the log says of it while it is under way."""
+        return {} if self._ended else about(self.run_id, self.operation, self.step)
 
     def terminate(self, _signal: int | None = None) -> None:
         """Cancel the operation: its server is told."""

@@ -7,6 +7,7 @@ Results go to standard output, everything else to standard error.
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from importlib import import_module
@@ -19,6 +20,10 @@ from click_didyoumean import DYMGroup
 from omx_tasks import settings
 from omx_tasks.deploy.interrupts import Terminated
 from omx_tasks.errors import OmxError, UnavailableError, UnconfirmedError, UsageError
+from omx_tasks.logs import begin
+from omx_tasks.logs.masking import mask
+
+logger = logging.getLogger("omx")
 
 #: Each command and its module, in the order in which a newcomer needs them. A module is imported when its
 #: command is used.
@@ -90,12 +95,18 @@ def cli(context: click.Context) -> None:
 def main() -> None:
     """Run ``omx`` and exit with the code that says how it went."""
     signal.signal(signal.SIGTERM, _interrupt)
+    begin.begin("omx", usual="WARNING", text="%(message)s")
+    if begin.is_json():
+        _speak_in_lines()
     try:
         cli.main(prog_name="omx", standalone_mode=False)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.ClickException as error:
-        error.show()
+        if begin.is_json():
+            logger.error("%s", error.format_message())
+        else:
+            error.show()
         sys.exit(error.exit_code)
     except UnconfirmedError as error:
         _complain(error, 1)
@@ -106,7 +117,7 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         # All is cleaned up; another Ctrl-C now must not take the exit code away.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        click.echo("omx: interrupted", err=True)
+        _say("interrupted")
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
@@ -119,8 +130,24 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _complain(error: OmxError, code: int) -> None:
-    click.echo(f"omx: {error}", err=True)
+    _say(str(error))
     sys.exit(code)
+
+
+def _say(wrong: str) -> None:
+    if begin.is_json():
+        logger.error("%s", wrong)
+    else:
+        click.echo(f"omx: {mask(wrong)}", err=True)
+
+
+def _speak_in_lines() -> None:
+    """Have notices be lines of the log, too."""
+    from omx_tasks.cli.output import notices
+    from omx_tasks.logs.lines import Lines
+
+    logger.setLevel(logging.INFO)
+    notices.file = Lines(logger)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.text import Text
+
+from omx_tasks.logs.lines import Lines
 
 #: For progress, notices and tables that are not the result itself.
 notices = Console(stderr=True, highlight=False)
@@ -37,11 +40,17 @@ def say(text: str, end: str = "\n") -> None:
 
 def complain(text: str) -> None:
     """Print what is wrong."""
+    if isinstance(notices.file, Lines):
+        notices.file.log(logging.ERROR, text)
+        return
     notices.print(f"omx: {text}", style="red", markup=False, soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Print what may be wrong, and does not matter for what was asked."""
+    if isinstance(notices.file, Lines):
+        notices.file.log(logging.WARNING, text)
+        return
     notices.print(f"omx: warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
 

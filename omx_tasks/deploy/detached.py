@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import subprocess
 import sys
@@ -116,7 +117,20 @@ def _whole_lines(stream: TextIO) -> Iterator[str]:
 def _reason(log: Path, code: int) -> Exception:
     """Return the supervisor's own error as one of this process, or what it wrote last."""
     text = log.read_text("utf-8", errors="replace")
+    if (said := _last_error(text)) and code == 2:
+        return ConfigurationError(said)
     _, found, message = f"\n{text}".rpartition(f"\n{_OURS}")
     if found and code == 2:
         return ConfigurationError(message.strip())
     return UnavailableError(f"it did not come up; {log} ends:\n{text[-2000:].strip()}")
+
+
+def _last_error(text: str) -> str:
+    """Return what a supervisor that logs JSON said last, if it was an error."""
+    *_, last = ["", *text.splitlines()]
+    try:
+        line = json.loads(last)
+    except json.JSONDecodeError:
+        return ""
+    is_ours = isinstance(line, dict) and (line.get("logger"), line.get("level")) == ("omx", "ERROR")
+    return str(line["message"]) if is_ours else ""

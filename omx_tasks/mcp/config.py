@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from omx_tasks.errors import ConfigurationError, did_you_mean
+from omx_tasks.logs import masking
 from omx_tasks.mcp import access, envfile, hints, jsonc
 from omx_tasks.mcp.access import Access, Fill
 from omx_tasks.mcp.hints import Hints
@@ -64,7 +65,7 @@ class ServerConfig:
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     def resolved(self, environ: Mapping[str, str]) -> ServerConfig:
-        """Return the same server with every ``${…}`` replaced.
+        """Return the same server with every ``${…}`` replaced; its secrets are in no log of this process from now on.
 
         ``environ`` is the environment of the agent that starts it. Raises ``ConfigurationError``
         naming file, server, key and variable, of all that have no value.
@@ -85,7 +86,10 @@ class ServerConfig:
         if mistakes:
             lines = [str(_mistake(self.path, self.name, text)) for text in dict.fromkeys(mistakes)]
             raise ConfigurationError("\n".join(lines))
-        given = (variables.used, whole.env.values(), whole.headers.values(), whole.access.secrets)
+        own = (variables.used, whole.headers.values(), whole.access.secrets)
+        for secrets in (*own, masking.secrets_of(whole.env)):
+            masking.remember(secrets)
+        given = (*own, whole.env.values())
         return replace(
             whole, is_resolved=True, secrets=frozenset(value for some in given for value in some)
         )
@@ -114,14 +118,8 @@ class ServerConfig:
         )
 
     def redact(self, text: str) -> str:
-        """Return ``text`` without the values that came from the environment or are in env, headers.
-
-        Very short values are left, they say nothing and would blot out ordinary words.
-        """
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            if len(secret) >= 6:
-                text = text.replace(secret, "***")
-        return text
+        """Return ``text`` without the values that came from the environment or are in env, headers."""
+        return masking.mask(text, self.secrets)
 
 
 @dataclass(frozen=True)

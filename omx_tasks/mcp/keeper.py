@@ -193,6 +193,7 @@ class Keeper:
             self.server,
             sizes.shown(session.memory),
             sizes.shown(limit),
+            extra={"server": self.server},
         )
         self._told_recycled(self.server, session.memory, limit)
         self._suspected.set()  # whoever sees to it opens another one
@@ -299,10 +300,13 @@ class Keeper:
             await session.close()
 
     def _circuit_changed(self, circuit: Circuit, before: State) -> None:
+        about = {"server": self.server}
         if circuit.closed:
-            logger.warning("server %r can be called again", self.server)
+            logger.warning("server %r can be called again", self.server, extra=about)
         elif before == "closed":
-            logger.error("server %r is not called for now: %s", self.server, circuit.reason)
+            logger.error(
+                "server %r is not called for now: %s", self.server, circuit.reason, extra=about
+            )
         self._changed(circuit)
 
 

@@ -16,6 +16,10 @@ from typing import Any
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _EDITOR_FOLDERS = (".vscode", ".cursor")
+#: What every environment has, and what nobody hides.
+_EVERYDAY = frozenset(
+    ("HOME", "HOSTNAME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TMPDIR", "USER")
+)
 #: What only a running editor, or the one who installs a bundle, can answer.
 _OF_AN_EDITOR = ("config:", "command:", "extensionInstallFolder:", "user_config.")
 
@@ -46,7 +50,8 @@ class Variables:
         if name in self.predefined and name not in self.environ:
             return self.predefined[name]
         value = self._secret(reference)
-        self.used.add(value)
+        if name.removeprefix("env:") not in _EVERYDAY:
+            self.used.add(value)
         return value
 
     def _secret(self, reference: str) -> str:

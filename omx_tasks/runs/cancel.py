@@ -46,7 +46,10 @@ def cancel(store: Store, run_id: str, why: Mapping[str, str] | None = None) -> s
             tell_agents(store, run_id)
             _withdraw(store, run_id, int(generation), waiting)
         except OmxError as error:
-            logger.warning("run %s is cancelled; its agents will find out: %s", run_id, error)
+            about = {"run": run_id}
+            logger.warning(
+                "run %s is cancelled; its agents will find out: %s", run_id, error, extra=about
+            )
     return state
 
 

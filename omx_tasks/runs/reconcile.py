@@ -73,7 +73,9 @@ def reconcile(
     over = published = given_up = 0
     for (run_id, submitted), answer in zip(runs.items(), answers, strict=True):
         if isinstance(answer, Exception):
-            logger.warning("run %s could not be looked at: %s", run_id, answer)
+            logger.warning(
+                "run %s could not be looked at: %s", run_id, answer, extra={"run": run_id}
+            )
             continue
         state, *words = (word.decode() for word in answer)
         operations = dict(zip(words[0::2], words[1::2], strict=True))
@@ -140,7 +142,7 @@ def _look_after(
     except NotFoundError:
         return 0, 0
     except OmxError as error:
-        logger.warning("run %s could not be looked after: %s", run_id, error)
+        logger.warning("run %s could not be looked after: %s", run_id, error, extra={"run": run_id})
         return 0, 0
     return len(operations) - len(dead), len(dead)
 

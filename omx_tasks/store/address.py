@@ -8,7 +8,6 @@ be given as Celery's ``broker_transport_options`` and ``result_backend_transport
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,13 +15,13 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote
 
 from omx_tasks.errors import ConfigurationError
+from omx_tasks.logs.masking import mask_url
 from omx_tasks.store import options as address_options
 from omx_tasks.store.node import Node
 
-__all__ = ["Address", "Node", "mask"]
+__all__ = ["Address", "Node"]
 
 SCHEMES = {"rediscluster": False, "redisclusters": True}
-_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Address:
         try:
             return cls._parsed(url, address_options.known(given or {}))
         except ValueError as error:
-            raise ConfigurationError(f"{mask(url)!r}: {error}.") from error
+            raise ConfigurationError(f"{mask_url(url)!r}: {error}.") from error
 
     @classmethod
     def _parsed(cls, url: str, given: Mapping[str, Any]) -> Address:
@@ -108,14 +107,3 @@ class Address:
         query = "&".join(f"{name}={quote(value, safe='/')}" for name, value in self.options)
         hosts = ",".join(str(seed) for seed in self.seeds)
         return f"{scheme}://{credentials}{hosts}" + (f"?{query}" if query else "")
-
-
-def mask(url: str) -> str:
-    """Return ``url`` with any password replaced by ``**``; works on malformed ones too."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        scheme, rest = "", url
-    credentials, at, hosts = rest.rpartition("@")
-    if at:
-        rest = f"{credentials.partition(':')[0]}:**@{hosts}"
-    return _SECRET_OPTION.sub(r"\1**", f"{scheme}{separator}{rest}")

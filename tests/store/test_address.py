@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from omx_tasks.errors import ConfigurationError
-from omx_tasks.store.address import Address, Node, mask
+from omx_tasks.logs.masking import mask_url
+from omx_tasks.store.address import Address, Node
 
 
 def test_all_parts_of_an_address_are_read() -> None:
@@ -75,7 +76,7 @@ def test_a_password_is_never_shown_and_survives_when_it_is_asked_for(secret: str
 
 
 def test_the_mask_hides_the_password_of_a_malformed_address_too() -> None:
-    assert mask("redis://ann:secret@one:x") == "redis://ann:**@one:x"
+    assert mask_url("redis://ann:secret@one:x") == "redis://ann:**@one:x"
 
 
 @pytest.mark.parametrize(
