@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 from omx_tasks.agents.waiting import NO_WAIT, Waiting
@@ -40,6 +41,8 @@ class Publisher(Protocol):
 
 
 logger = logging.getLogger(__name__)
+
+_set_name = lru_cache(maxsize=1024)(set_name)
 
 
 class Telling:
@@ -93,7 +96,7 @@ class Telling:
             "kind": step.kind,
             "target": step.target,
             "priority": step.priority,
-            "capabilities": set_name(step.capabilities),
+            "capabilities": _set_name(step.capabilities),
             "agent": outcome.agent,
             "template": self._template,
             "ready": waiting.since,
