@@ -90,10 +90,9 @@ def _wait_until_ready(
         while time.monotonic() < deadline:
             system = home.read()
             ready = system is not None and system.ready and system.pid == supervisor.pid
-            for step in _whole_lines(steps):
-                if not step.startswith(
-                    _OURS
-                ):  # what is wrong or doubtful: this process says that, too
+            for line in _whole_lines(steps):
+                step, wrong = _said(line)
+                if step and not wrong:  # what is wrong or doubtful: this process says that, too
                     say(step)
             if system is not None and ready:
                 return system
@@ -114,23 +113,23 @@ def _whole_lines(stream: TextIO) -> Iterator[str]:
         yield line.rstrip()
 
 
+def _said(line: str) -> tuple[str, bool]:
+    """Return what a line of a supervisor's says, as text or as JSON, and whether that is wrong or doubtful."""
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return line.removeprefix(_OURS), line.startswith(_OURS)
+    ours = isinstance(record, dict) and record.get("logger") == "omx"
+    return (str(record["message"]), record["level"] != "INFO") if ours else ("", False)
+
+
 def _reason(log: Path, code: int) -> Exception:
     """Return the supervisor's own error as one of this process, or what it wrote last."""
-    text = log.read_text("utf-8", errors="replace")
-    if (said := _last_error(text)) and code == 2:
-        return ConfigurationError(said)
+    text = log.read_text("utf-8", errors="replace").strip()
     _, found, message = f"\n{text}".rpartition(f"\n{_OURS}")
-    if found and code == 2:
+    wrong = bool(found)
+    if not wrong:
+        message, wrong = _said(text.rpartition("\n")[2])
+    if wrong and code == 2:
         return ConfigurationError(message.strip())
-    return UnavailableError(f"it did not come up; {log} ends:\n{text[-2000:].strip()}")
-
-
-def _last_error(text: str) -> str:
-    """Return what a supervisor that logs JSON said last, if it was an error."""
-    *_, last = ["", *text.splitlines()]
-    try:
-        line = json.loads(last)
-    except json.JSONDecodeError:
-        return ""
-    is_ours = isinstance(line, dict) and (line.get("logger"), line.get("level")) == ("omx", "ERROR")
-    return str(line["message"]) if is_ours else ""
+    return UnavailableError(f"it did not come up; {log} ends:\n{text[-2000:]}")

@@ -54,6 +54,9 @@ def test_every_process_of_a_system_logs_json_without_secrets(place: Place) -> No
         assert "s3cr3t" not in answer.err + answer.out
         assert PASSWORD not in answer.err + answer.out
     assert parsed(wrong.err)[-1]["level"] == "ERROR"
+    steps = [one["message"] for one in parsed(up.err)]
+    assert steps[0].startswith("cluster ready")
+    assert not any(step.startswith("{") for step in steps)
     logs = {log.name: log.read_text("utf-8") for log in (place.home / "logs").glob("*.log")}
     assert logs.keys() >= {"agent1.log", "coordinator.log", "exporter.log", "forkserver.log"}
     assert "begins with ***" in logs["mcp-leaky.log"]
