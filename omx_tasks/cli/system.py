@@ -17,6 +17,7 @@ from omx_tasks.coordination.registry import coordinators
 from omx_tasks.deploy.interrupts import wait_for_one
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.home import Home, System
+from omx_tasks.mcp import reaper
 from omx_tasks.mcp.config import check_variables
 from omx_tasks.store import shards
 from omx_tasks.store.client import Store
@@ -120,11 +121,28 @@ def _is_settled(store: Store, deadline: float) -> bool:
 @click.command()
 @json_option
 def down(as_json: bool) -> None:
-    """Stop the system; its data stays for the next `omx up`."""
+    """Stop the system; its data stays for the next `omx up`.
+
+    MCP servers that dead agents have left behind on this machine are ended, too.
+    """
     home = Home.of(os.environ)
     system = home.read()
-    if system is None:
+    if system is not None:
+        _stop(home, system)
+    left_behind = reaper.reap_orphans()
+    if system is None and not left_behind:
         raise ConfigurationError(f"no system is up in {home.folder}: there is nothing to stop")
+    if as_json:
+        pid = system and system.pid
+        print_json({"folder": str(home.folder), "pid": pid, "left_behind": left_behind})
+    said = "no system is up" if system is None else "stopped the system"
+    say(f"{said} in {home.folder}")
+    if left_behind:
+        say(f"ended {left_behind} processes of MCP servers that dead agents had left behind")
+
+
+def _stop(home: Home, system: System) -> None:
+    """End the supervisor, and with it all that it keeps."""
     try:
         supervisor = psutil.Process(system.pid)
         supervisor.terminate()
@@ -139,6 +157,3 @@ def down(as_json: bool) -> None:
         raise UnavailableError(
             f"the supervisor (pid {system.pid}) did not stop in {DOWN:.0f} s; see {home.logs}"
         ) from None
-    if as_json:
-        print_json({"folder": str(home.folder), "pid": system.pid})
-    say(f"stopped the system in {home.folder}")

@@ -3,7 +3,8 @@
 An agent marks each server that it starts, so that it can be told from one of the same program that somebody else
 started: ``OMX_AGENT`` is the agent's name, ``OMX_AGENT_PROCESS`` the process that it is (id and beginning). By the name
 whoever keeps agents ends what one left that it saw die. By the process every agent of a machine finds what was left by
-agents that nobody keeps; a process of another container has ids that mean nothing here, and is never touched.
+agents that nobody keeps, when it starts and now and then; where none is up any more, `omx down` does. A process of
+another container has ids that mean nothing here, and is never touched.
 """
 
 from __future__ import annotations

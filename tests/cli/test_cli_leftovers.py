@@ -5,8 +5,11 @@ The fixture ``place`` looks for processes, for temporary folders and for the rec
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -97,6 +100,30 @@ def test_two_runs_at_once_with_no_system_have_one_each(place, gate):
     ended = [started.end() for started in both]
     assert [one.code for one in ended] == [0, 0]
     assert ended[0].json["run"] != ended[1].json["run"]
+
+
+LEAVER = """
+import os, subprocess, sys
+from omx_tasks.mcp.reaper import marks
+server = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
+environ, quiet = {**os.environ, **marks("agent@gone")}, subprocess.DEVNULL
+print(subprocess.Popen(server, env=environ, stdin=quiet, stdout=quiet, stderr=quiet).pid)
+"""
+
+
+def test_down_ends_the_servers_that_agents_left_where_none_is_up_any_more(place):
+    """An agent that lives on this machine beside the test may be the first to find one: then another one is left."""
+    for _ in range(10):
+        ended = subprocess.run([sys.executable, "-c", LEAVER], capture_output=True, check=True)
+        left = int(ended.stdout)
+        done = place.omx("down", "--json")
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(left).wait(5)
+        if done.code == 0:
+            break
+        assert "there is nothing to stop" in done.err
+    assert (done.json["pid"], done.json["left_behind"] > 0) == (None, True)
+    assert "dead agents had left behind" in done.err
 
 
 def test_of_two_systems_started_in_one_home_at_once_one_is_up_and_after_its_sigkill_the_next(
