@@ -37,7 +37,7 @@ LATER = 4.0
 #: Seconds that one request may take: longer than any election.
 TIMEOUT = 15.0
 #: Seconds without progress after which what is missing counts as lost.
-PATIENCE = 15.0
+PATIENCE = 40.0
 KINDS = ("threads", "prefork")
 BATCH = 10
 

@@ -63,7 +63,7 @@ BACK, WINDOW = 0.9, 3.0
 #: Seconds from one window to the next.
 STEP = 0.1
 #: Seconds in which nothing is left whose agent is gone.
-GONE = 20.0
+GONE = 60.0
 
 FAULTS: dict[str, tuple[bool, int]] = {
     "server killed": (True, signal.SIGKILL),

@@ -17,7 +17,7 @@ from omx_tasks.store.topology import slot_of
 
 PAUSE = 0.02
 #: Seconds for what a fault waits for: an election, a node's return.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Cluster(Protocol):

@@ -34,14 +34,15 @@ def test_a_key_is_of_the_kind_whose_function_spells_it(key: str, kind: str) -> N
 
 
 def test_what_is_stored_and_who_is_connected_is_counted(
-    cluster: EmbeddedCluster, store: Store, queue: str
+    slow_cluster: EmbeddedCluster, queue: str
 ) -> None:
-    before = take(cluster)
+    before = take(slow_cluster)
+    store = Store(slow_cluster.url())
     store.run(queues.publish(queue, [Posting(str(number), "x") for number in range(3)]))
-    after = take(cluster)
+    after = take(slow_cluster)
     more = after.entries - before.entries
     assert (more["messages"], more["places"], more["waiting"]) == (3, 3, 3)
     assert after.keys["messages"] == before.keys["messages"] + 1
     assert after.clients["omx"] > before.clients["omx"]
     assert sum(after.nodes.values()) == sum(after.clients.values())
-    store.run(queues.delete(queue))
+    store.close()

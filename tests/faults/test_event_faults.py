@@ -18,7 +18,7 @@ SMALL = Load(
 )
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_what_was_accepted_is_handled_in_order_whoever_dies(tmp_path: Path) -> None:
     verdict = suffer(tmp_path, SMALL)
     print(verdict)

@@ -29,6 +29,7 @@ def struck_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedde
     cluster.down(delete=True, timeout=2)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "fault",
     [

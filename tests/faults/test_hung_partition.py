@@ -43,10 +43,10 @@ def test_partitions_go_on_while_the_one_with_the_most_urgent_messages_hangs(
     with stalled(shard.master):
         consumer.consume()
         while len(got) < 2 * COUNT - p0 - p3:
-            connection.drain_events(timeout=20)
+            connection.drain_events(timeout=60)
     assert p0 > 0
     while len(got) < 2 * COUNT:
-        connection.drain_events(timeout=20)
+        connection.drain_events(timeout=60)
 
 
 def test_partitions_go_on_while_one_is_down_that_was_known_to_have_something_more_urgent(
@@ -67,7 +67,7 @@ def test_partitions_go_on_while_one_is_down_that_was_known_to_have_something_mor
     channel.basic_qos(0, 1, False)
     Consumer(channel, [Queue(QUEUE)], callbacks=[take]).consume()
     while len(got) < COUNT // 4:
-        connection.drain_events(timeout=20)
+        connection.drain_events(timeout=60)
     store = Store(slow_cluster.url())
     name = partitions(QUEUE, 3)[1]
     left = queues.read_stats(store.run(queues.stats(name)))
@@ -75,4 +75,4 @@ def test_partitions_go_on_while_one_is_down_that_was_known_to_have_something_mor
     store.close()
     assert left.waiting[0] > 1
     while len(got) < 2 * COUNT - sum(left.waiting) - left.leased:
-        connection.drain_events(timeout=20)
+        connection.drain_events(timeout=60)

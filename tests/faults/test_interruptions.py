@@ -8,7 +8,7 @@ import pytest
 from interruptions import CANCEL, KILL, RESTART, interrupt
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_every_result_is_right_and_every_write_is_done_once(tmp_path: Path) -> None:
     wrong, told = interrupt(tmp_path, 100, [CANCEL, RESTART, KILL], seed=7)
     assert wrong == []

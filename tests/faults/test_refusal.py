@@ -35,7 +35,7 @@ from omx_tasks.store.topology import slot_of
 Until = Callable[..., None]
 OMX = Path(sys.executable).with_name("omx")
 #: Seconds that a request may take.
-SHORT = 0.4
+SHORT = 1.0
 TASK = "refusal.note"
 
 
