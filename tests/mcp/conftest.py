@@ -7,19 +7,20 @@ import gc
 import json
 import os
 import re
-import socket
 import ssl
 import subprocess
 import sys
 import urllib.request
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from omx_tasks.cluster.ports import reserved_ports
 from omx_tasks.errors import OperationError
 from omx_tasks.mcp.access import Access
 from omx_tasks.mcp.config import ServerConfig
@@ -38,7 +39,7 @@ def agent() -> Iterator[str]:
     name = f"test-{uuid.uuid4().hex}"
     yield name
     gc.collect()
-    _, alive = psutil.wait_procs(_processes_of(name), timeout=5)
+    _, alive = psutil.wait_procs(_processes_of(name), timeout=30)
     for process in alive:
         process.kill()
     assert not alive, f"left behind: {alive}"
@@ -54,8 +55,8 @@ def loop(agent: str) -> Iterator[LoopThread]:
 
 @pytest.fixture
 def run(loop: LoopThread) -> Run:
-    """Run a coroutine on the loop, for at most thirty seconds."""
-    return lambda work: loop.run(work, 30)
+    """Run a coroutine on the loop, for at most a hundred seconds."""
+    return lambda work: loop.run(work, 100)
 
 
 @pytest.fixture
@@ -96,11 +97,10 @@ def module(tmp_path: Path) -> Make:
 def web(agent: str, tmp_path: Path) -> Iterator[Callable[[str], tuple[ServerConfig, psutil.Popen]]]:
     """Start ``modern.py`` as an HTTP server, ``http`` or ``sse``, and return how to reach it."""
     started: list[psutil.Popen] = []
+    reserved = ExitStack()
 
     def start(transport: str) -> tuple[ServerConfig, psutil.Popen]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        (port,) = reserved.enter_context(reserved_ports(1))
         process = psutil.Popen(
             [sys.executable, str(SERVERS / "modern.py"), transport, str(port)],
             env={**os.environ, "OMX_AGENT": agent},
@@ -121,6 +121,7 @@ def web(agent: str, tmp_path: Path) -> Iterator[Callable[[str], tuple[ServerConf
         process.kill()
         process.wait(60)
         process.stderr.close()
+    reserved.close()
 
 
 class Guarded:

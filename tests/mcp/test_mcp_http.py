@@ -16,9 +16,9 @@ def test_a_web_server_is_called_and_asks_nobody(run, web, agent, fails, transpor
     config, _ = web(transport)
 
     async def scenario():
-        session = await Session.open(config, deadline=20, agent=agent)
-        value = await call(session, "tool", "add", {"a": 1, "b": 2}, timeout=5)
-        error = await fails(call(session, "tool", "elicit", {}, timeout=20))
+        session = await Session.open(config, deadline=60, agent=agent)
+        value = await call(session, "tool", "add", {"a": 1, "b": 2}, timeout=60)
+        error = await fails(call(session, "tool", "elicit", {}, timeout=60))
         await session.close()
         return value, error
 
@@ -34,12 +34,12 @@ def test_a_killed_web_server_fails_the_calls_and_not_the_caller(
     config, process = web(transport)
 
     async def scenario():
-        session = await Session.open(config, deadline=20, agent=agent)
-        waiting = await begin(session, fails(call(session, "tool", "hold", {}, timeout=20)))
-        await call(session, "tool", "add", {"a": 1, "b": 2}, timeout=5)
+        session = await Session.open(config, deadline=60, agent=agent)
+        waiting = await begin(session, fails(call(session, "tool", "hold", {}, timeout=60)))
+        await call(session, "tool", "add", {"a": 1, "b": 2}, timeout=60)
         process.kill()
         first = await waiting
-        later = await fails(call(session, "tool", "add", {"a": 1, "b": 2}, timeout=20))
+        later = await fails(call(session, "tool", "add", {"a": 1, "b": 2}, timeout=60))
         alive = session.alive
         await session.close()
         return first, later, alive
@@ -54,7 +54,7 @@ def test_a_web_server_that_is_not_there_is_named_without_its_credentials(
 ):
     url = "http://user:a-secret@127.0.0.1:9/mcp?token=a-secret"
     config = ServerConfig("web", tmp_path / "mcp.json", "http", url=url, is_resolved=True)
-    error = run(fails(Session.open(config, deadline=20, agent=agent)))
+    error = run(fails(Session.open(config, deadline=60, agent=agent)))
     assert error.kind == "server"
     assert "http://127.0.0.1:9/mcp" in error.message
     assert "a-secret" not in error.message
@@ -65,7 +65,7 @@ def test_a_refused_request_names_the_http_status(run, web, agent, fails):
     other = ServerConfig(
         "web", config.path, "http", url=config.url.replace("/mcp", "/no"), is_resolved=True
     )
-    error = run(fails(Session.open(other, deadline=20, agent=agent)))
+    error = run(fails(Session.open(other, deadline=60, agent=agent)))
     assert error.kind == "server"
     assert "HTTP 404 Not Found" in error.message
 
@@ -78,7 +78,7 @@ def test_a_token_in_the_url_is_not_logged(run, web, agent, caplog):
     )
 
     async def scenario():
-        session = await Session.open(secret, deadline=20, agent=agent)
+        session = await Session.open(secret, deadline=60, agent=agent)
         await session.close()
 
     run(scenario())

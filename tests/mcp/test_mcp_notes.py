@@ -65,11 +65,11 @@ def test_the_server_offers_annotated_tools_a_resource_and_a_prompt(
 
     async def scenario():
         config = module("omx_tasks.examples.notes", str(tmp_path))
-        session = await Session.open(config, deadline=20, agent=agent)
-        listed = await call(session, "tool", "list_notes", {"folder": "."}, timeout=5)
-        brief = await call(session, "tool", "write_brief", {"text": "t", "count": 1}, timeout=5)
+        session = await Session.open(config, deadline=60, agent=agent)
+        listed = await call(session, "tool", "list_notes", {"folder": "."}, timeout=60)
+        brief = await call(session, "tool", "write_brief", {"text": "t", "count": 1}, timeout=60)
         error = await fails(
-            call(session, "tool", "read_note", {"folder": "..", "name": "x"}, timeout=5)
+            call(session, "tool", "read_note", {"folder": "..", "name": "x"}, timeout=60)
         )
         offered = session.description
         await session.close()

@@ -35,7 +35,7 @@ def pool(run, agent, clock):
     made = []
 
     def make(**servers):
-        pool = SessionPool(servers, deadline=10, agent=agent, environ={"KEY": "value"}, clock=clock)
+        pool = SessionPool(servers, deadline=60, agent=agent, environ={"KEY": "value"}, clock=clock)
         made.append(pool)
         return pool
 
@@ -106,7 +106,7 @@ def test_a_dead_session_is_replaced(run, pool, script):
         first = await servers.get("a")
         await gone(first)
         second = await servers.get("a")
-        return first, second, await call(second, "tool", "say", {"words": ["hi"]}, timeout=5)
+        return first, second, await call(second, "tool", "say", {"words": ["hi"]}, timeout=60)
 
     first, second, value = run(scenario())
     assert first is not second
@@ -157,7 +157,7 @@ def test_variables_are_resolved_when_the_server_is_opened(run, pool, script, fai
     servers = pool(fine=fine, lacking=lacking)
 
     async def scenario():
-        value = await call(await servers.get("fine"), "tool", "environment", {}, timeout=5)
+        value = await call(await servers.get("fine"), "tool", "environment", {}, timeout=60)
         return value["structured"], await fails(servers.get("lacking"))
 
     seen, error = run(scenario())

@@ -15,12 +15,15 @@ from omx_tasks.mcp.calls import call
 from omx_tasks.mcp.config import ServerConfig
 from omx_tasks.mcp.session import Session, settle
 
+#: Seconds by which a busy machine may be late.
+BUSY = 10.0
+
 
 @pytest.fixture
 def opened(agent):
     """Open a session with a generous deadline."""
 
-    def opened(config, deadline=20.0, **keys):
+    def opened(config, deadline=60.0, **keys):
         return Session.open(config, deadline=deadline, agent=agent, **keys)
 
     return opened
@@ -38,7 +41,7 @@ def test_a_real_server_is_described(run, opened, module):
     assert described["tools"][0]["annotations"]["readOnlyHint"] is True
     assert described["server"] == "mcp-time"
     assert described["protocol"] == "2026-07-28"
-    assert 0 < described["cold_seconds"] == session.cold_seconds < 20
+    assert 0 < described["cold_seconds"] == session.cold_seconds < 60
     assert json.loads(json.dumps(described)) == described
     assert not session.alive
 
@@ -59,14 +62,14 @@ def test_all_pages_of_a_list_are_read_and_older_servers_negotiated(run, opened, 
 def test_a_silent_server_fails_at_the_deadline_with_its_last_words(run, opened, script, fails):
     async def scenario():
         began = time.monotonic()
-        error = await fails(opened(script("silent"), deadline=0.5))
+        error = await fails(opened(script("silent"), deadline=2.0))
         return error, time.monotonic() - began
 
     error, seconds = run(scenario())
     assert error.kind == "server"
-    assert "within 0.5 s" in error.message
+    assert "within 2 s" in error.message
     assert "thinking about it" in error.message
-    assert seconds < 2
+    assert seconds < 2 + BUSY
 
 
 def test_a_server_that_ignores_everything_is_killed_in_the_background(run, opened, script, fails):
@@ -78,8 +81,8 @@ def test_a_server_that_ignores_everything_is_killed_in_the_background(run, opene
         return failed, time.monotonic() - began
 
     failed, ended = run(scenario())
-    assert failed < 2
-    assert ended < 0.5 + 5
+    assert failed < 0.5 + BUSY
+    assert ended < 0.5 + 5 + BUSY
 
 
 def test_a_server_that_exits_at_once_says_status_and_reason_but_no_secret(
@@ -106,7 +109,7 @@ def test_garbage_on_standard_output_is_named(run, opened, script, fails):
 def test_a_banner_before_the_first_message_does_no_harm(run, opened, script):
     async def scenario():
         session = await opened(script("garbage", "serve"))
-        value = await call(session, "tool", "say", {}, timeout=5)
+        value = await call(session, "tool", "say", {}, timeout=60)
         await session.close()
         return value
 
@@ -133,7 +136,7 @@ def test_a_command_that_cannot_be_started_is_named(run, opened, tmp_path, fails,
 def test_a_megabyte_of_stderr_neither_blocks_nor_piles_up(run, opened, script, tmp_path):
     async def scenario():
         session = await opened(script("noisy"), log_dir=tmp_path / "logs")
-        value = await call(session, "tool", "say", {}, timeout=5)
+        value = await call(session, "tool", "say", {}, timeout=60)
         await session.close()
         return value, session.last_words()
 
@@ -151,7 +154,7 @@ def test_the_child_gets_the_safe_environment_and_the_agents_name(
 
     async def scenario():
         session = await opened(script("jobs", env={"EXTRA": "2"}))
-        value = await call(session, "tool", "environment", {}, timeout=5)
+        value = await call(session, "tool", "environment", {}, timeout=60)
         await session.close()
         return value["structured"]
 
@@ -170,13 +173,13 @@ def test_a_server_that_dies_fails_all_calls_in_flight_and_later_ones(
 ):
     async def scenario():
         session = await opened(script("jobs"))
-        waiting = [call(session, "tool", "hold", {}, timeout=20) for _ in range(3)]
+        waiting = [call(session, "tool", "hold", {}, timeout=60) for _ in range(3)]
         began = time.monotonic()
         errors = await asyncio.gather(
-            *(fails(work) for work in (*waiting, call(session, "tool", tool, {}, timeout=20)))
+            *(fails(work) for work in (*waiting, call(session, "tool", tool, {}, timeout=60)))
         )
         seconds = time.monotonic() - began
-        errors.append(await fails(call(session, "tool", "hold", {}, timeout=20)))
+        errors.append(await fails(call(session, "tool", "hold", {}, timeout=60)))
         await session.close()
         return errors, seconds, session.alive
 
@@ -184,7 +187,7 @@ def test_a_server_that_dies_fails_all_calls_in_flight_and_later_ones(
     assert {error.kind for error in errors} == {"connection"}
     assert all(expected in error.message for error in errors)
     assert ("the disk is on fire" in errors[0].message) == (tool == "die")
-    assert seconds < 2
+    assert seconds < BUSY
     assert not alive
 
 
@@ -199,15 +202,15 @@ def test_a_hung_server_is_closed_within_five_seconds(run, opened, script, fails)
 
     error, seconds = run(scenario())
     assert error.kind == "timeout"
-    assert seconds < 5
+    assert seconds < 5 + BUSY
 
 
 def test_closing_fails_the_calls_in_flight(run, opened, script, fails, begin):
     async def scenario():
         session = await opened(script("jobs"))
-        waiting = await begin(session, fails(call(session, "tool", "hold", {}, timeout=20)))
+        waiting = await begin(session, fails(call(session, "tool", "hold", {}, timeout=60)))
         # An answer to a later call proves that the first one has reached the server.
-        await call(session, "tool", "say", {"words": []}, timeout=5)
+        await call(session, "tool", "say", {"words": []}, timeout=60)
         await session.close()
         return await waiting
 
@@ -220,13 +223,13 @@ def test_children_of_a_server_do_not_survive_it(run, opened, script, fails):
     async def scenario():
         session = await opened(script("parent"))
         (child,) = psutil.Process(session.pid).children()
-        error = await fails(call(session, "tool", "leave", {}, timeout=20))
+        error = await fails(call(session, "tool", "leave", {}, timeout=60))
         await session.close()
         return child, error
 
     child, error = run(scenario())
     assert error.kind == "connection"
-    assert psutil.wait_procs([child], timeout=5)[1] == []
+    assert psutil.wait_procs([child], timeout=60)[1] == []
 
 
 def test_a_cancelled_opening_leaves_nothing(run, opened, script):

@@ -32,10 +32,10 @@ from omx_tasks.settings import Share
 
 async def main():
     servers = config.load(Path(sys.argv[1])).servers
-    pool = SessionPool(servers, deadline=20, agent="doomed", environ=os.environ, share=Share.AUTO)
+    pool = SessionPool(servers, deadline=60, agent="doomed", environ=os.environ, share=Share.AUTO)
     session = await pool.get("jobs")
     waiting = asyncio.create_task(call(session, "tool", "hold", {}, timeout=60))
-    await call(session, "tool", "say", {"words": ["on its way"]}, timeout=10)
+    await call(session, "tool", "say", {"words": ["on its way"]}, timeout=60)
     print(session.pid, flush=True)
     await waiting
 
@@ -93,7 +93,7 @@ def agents(run, agent, meeting, monkeypatch):
         environ = {**os.environ, "XDG_RUNTIME_DIR": str(meeting), **keys.pop("environ", {})}
         pools = [
             SessionPool(
-                file.servers, deadline=20, agent=agent, environ=environ, share=share, **keys
+                file.servers, deadline=60, agent=agent, environ=environ, share=share, **keys
             )
             for _ in range(count)
         ]
@@ -138,7 +138,7 @@ def test_agents_share_a_process_and_each_gets_its_own_answers_and_progress(run, 
         sessions = [await pool.get("jobs") for pool in pools]
         await asyncio.gather(
             *(
-                call(session, "tool", "progress", {}, timeout=10, on_progress=_into(mine))
+                call(session, "tool", "progress", {}, timeout=60, on_progress=_into(mine))
                 for session, mine in zip(sessions, told, strict=True)
             )
         )
@@ -160,7 +160,7 @@ def test_only_the_call_that_ran_out_of_time_is_cancelled(run, agents, servers, f
     async def scenario():
         first, second = await agents(servers(shared=True), 2)
         session = await second.get("jobs")
-        waiting = await begin(session, call(session, "tool", "hold", {}, timeout=20))
+        waiting = await begin(session, call(session, "tool", "hold", {}, timeout=60))
         await tool(second, "say", words=["the held call was read"])
         error = await fails(tool(first, "hold", timeout=0.2))
         cancelled = json.loads(await tool(first, "list_cancelled"))
@@ -196,7 +196,7 @@ def test_a_shared_server_that_died_says_to_all_what_an_own_one_says_and_comes_ba
     async def scenario():
         pools = await agents(servers(shared=True), 2)
         before = pools[0].live("jobs")
-        waiting = await begin(before, call(before, "tool", "hold", {}, timeout=20))
+        waiting = await begin(before, call(before, "tool", "hold", {}, timeout=60))
         deadly = await fails(tool(pools[1], "die"))
         lost = await fails(_done(waiting))
         return deadly, lost, await others(pools, before.pid)

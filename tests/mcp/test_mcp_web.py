@@ -31,7 +31,7 @@ def opened(agent):
 
     class Opened:
         def __init__(self, config, max_message=20_000):
-            self._opening = Session.open(config, deadline=20, agent=agent, max_message=max_message)
+            self._opening = Session.open(config, deadline=60, agent=agent, max_message=max_message)
 
         async def __aenter__(self):
             self.session = await self._opening
@@ -44,7 +44,7 @@ def opened(agent):
 
 
 def add(session):
-    return call(session, "tool", "add", {"a": 1, "b": 2}, timeout=10)
+    return call(session, "tool", "add", {"a": 1, "b": 2}, timeout=60)
 
 
 @pytest.mark.parametrize("way", ["found", "named"])
@@ -57,7 +57,7 @@ def test_tokens_are_had_with_client_credentials_and_renewed(run, guarded, opened
         async with opened(web.config(auth=auth)) as session:
             await add(session)
             before = web.switch(revoke=True)["issued"]
-            naps = (call(session, "tool", "nap", {"seconds": 0.01}, timeout=10) for _ in range(8))
+            naps = (call(session, "tool", "nap", {"seconds": 0.01}, timeout=60) for _ in range(8))
             values = await asyncio.gather(*naps)
             renewed = web.switch(life=1)["issued"] - before
             web.switch(revoke=True)
@@ -83,7 +83,7 @@ def test_calls_with_tokens_are_answered_side_by_side(run, guarded, opened):
 
     async def scenario():
         async with opened(web.config(auth=ROBOT)) as session:
-            slow = asyncio.create_task(call(session, "tool", "nap", {"seconds": 8}, timeout=10))
+            slow = asyncio.create_task(call(session, "tool", "nap", {"seconds": 8}, timeout=60))
             while not len(session.flights):
                 await asyncio.sleep(0)
             value = await add(session)
@@ -96,7 +96,7 @@ def test_what_stands_between_a_client_and_a_token_is_named(run, guarded, agent, 
     web = guarded()
 
     def refusal(**keys):
-        return run(fails(Session.open(web.config(**keys), deadline=20, agent=agent))).message
+        return run(fails(Session.open(web.config(**keys), deadline=60, agent=agent))).message
 
     assert "HTTP 401 Unauthorized; its credentials are missing" in refusal()
     wrong = refusal(auth=Credentials("robot", "not-the-secret"))
@@ -130,7 +130,7 @@ def test_a_refusal_is_said_of_its_own_call_with_a_kind_that_tells_what_to_do(
             web.switch(status=0, move="http://localhost:9/other?token=1")
             moved = await fails(add(session))
             web.switch(move="")
-            large = await fails(call(session, "tool", "much", {"size": 30_000}, timeout=10))
+            large = await fails(call(session, "tool", "much", {"size": 30_000}, timeout=60))
             return found, moved, large.kind, (await add(session))["text"]
 
     found, moved, large, after = run(scenario())
@@ -229,8 +229,8 @@ def test_a_certificate_is_verified_and_an_own_authority_can_be_named(
     web = guarded(certificate, key)
 
     async def scenario():
-        strange = await fails(Session.open(web.config(auth=ROBOT), deadline=20, agent=agent))
-        missing = await fails(Session.open(web.config(ca="no.pem"), deadline=20, agent=agent))
+        strange = await fails(Session.open(web.config(auth=ROBOT), deadline=60, agent=agent))
+        missing = await fails(Session.open(web.config(ca="no.pem"), deadline=60, agent=agent))
         async with opened(web.config(auth=ROBOT, ca="own.pem")) as session:
             return strange.message, missing.message, (await add(session))["text"]
 
