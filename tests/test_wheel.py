@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+#: Seconds for each program: to build a wheel and to install it is slow on a busy machine.
+SECONDS = 200
+pytestmark = pytest.mark.timeout(3 * SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +23,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the programs' folder of an environment with the wheel, not the checkout, installed."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
-    subprocess.run([*build, str(ROOT)], check=True, timeout=60, capture_output=True)
+    subprocess.run([*build, str(ROOT)], check=True, timeout=SECONDS, capture_output=True)
     (wheel,) = folder.glob("*.whl")
     environment = folder / "env"
     venv.create(environment, with_pip=False)
@@ -29,7 +32,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Path(own, "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     install = ["--python", str(environment / "bin" / "python"), "install", "--no-deps", str(wheel)]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, *install], check=True, timeout=60, capture_output=True)
+    subprocess.run([*pip, *install], check=True, timeout=SECONDS, capture_output=True)
     return environment / "bin"
 
 
@@ -41,7 +44,7 @@ def run(folder: Path, *command: str) -> str:
         env=away,
         cwd=folder,
         check=True,
-        timeout=100,
+        timeout=SECONDS,
         capture_output=True,
         text=True,
     )

@@ -34,7 +34,7 @@ def given() -> Settings:
 @pytest.fixture
 def term(cluster_url: str, until: Callable[..., None]) -> Iterator[Term]:
     """The test leads, long enough."""
-    leader = Leader(lambda: Store(cluster_url), "test", lease=120.0)
+    leader = Leader(lambda: Store(cluster_url), "test", lease=600.0)
 
     def leads() -> bool:
         leader.beat("{}")
