@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 COMMAND = "from omx_tasks.cli.bench import bench; bench()"
-SECONDS = 280
+SECONDS = 600
 
 
 def answer_of(folder: Path, *words: str | Path) -> Any:
@@ -30,10 +30,11 @@ def answer_of(folder: Path, *words: str | Path) -> Any:
     return json.loads(line)
 
 
-def processes_that_name(folder: Path) -> list[psutil.Process]:
-    """Return the processes that have this folder in their command lines."""
-    return [
+def processes_left(folder: Path) -> list[psutil.Process]:
+    """Return the processes that have this folder in their command lines, and do not end by themselves in a moment."""
+    found = [
         process
         for process in psutil.process_iter(["cmdline"])
         if any(str(folder) in word for word in process.info["cmdline"] or ())
     ]
+    return psutil.wait_procs(found, timeout=10)[1]

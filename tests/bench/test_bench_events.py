@@ -8,7 +8,7 @@ import pytest
 from quick import answer_of
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(660)
 def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path) -> None:
     answer = answer_of(tmp_path, "events")
     rows = {row["title"]: row for row in answer["rows"]}

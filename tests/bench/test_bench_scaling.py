@@ -26,7 +26,7 @@ def test_the_picture_shows_load_and_agents_of_each_course() -> None:
     assert "1 to 4 <agents>" in [text.text for text in root.findall(f"{SVG}text")]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(660)
 def test_a_quick_run_gives_every_figure_and_a_picture_and_leaves_nothing_behind(
     tmp_path: Path,
 ) -> None:

@@ -50,7 +50,7 @@ class Worker:
                 self._command, cwd=HERE, env=self._environ, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 100
         while not self.control.ping([self.node], timeout=0.3):
             assert time.monotonic() < deadline, self.log.read_text()
         return self.process
@@ -128,20 +128,20 @@ def test_a_task_is_tried_again(worker: Worker) -> None:
 
 
 def test_a_revoked_task_does_not_run(worker: Worker) -> None:
-    result = worker.task("add", 1, 1).apply_async(countdown=1.0)
-    worker.control.revoke(result.id, destination=[worker.node], reply=True, timeout=2)
+    result = worker.task("add", 1, 1).apply_async(countdown=3.0)
+    worker.control.revoke(result.id, destination=[worker.node], reply=True, timeout=60)
     with pytest.raises(TaskRevokedError):
         result.get(timeout=60)
 
 
 def test_a_worker_answers_questions_and_obeys_orders(worker: Worker, until: Until) -> None:
-    ask = worker.control.inspect([worker.node], timeout=2)
+    ask = worker.control.inspect([worker.node], timeout=60)
     assert [q["name"] for q in ask.active_queues()[worker.node]] == [worker.queue]
     other = f"{worker.queue}-other"
-    worker.control.add_consumer(other, destination=[worker.node], reply=True, timeout=2)
+    worker.control.add_consumer(other, destination=[worker.node], reply=True, timeout=60)
     task = worker.task("add", 2, 2)
     assert task.apply_async(queue=other).get(timeout=60) == 4
-    worker.control.cancel_consumer(other, destination=[worker.node], reply=True, timeout=2)
+    worker.control.cancel_consumer(other, destination=[worker.node], reply=True, timeout=60)
     until(lambda: _names(ask.active_queues(), worker) == [worker.queue])
 
 

@@ -31,7 +31,7 @@ def test_a_run_whose_shard_is_away_holds_up_no_other_and_is_told_in_time(
     drive: Drive, store: Store, cluster_url: str
 ) -> None:
     away, *others = [drive(operation("a")) for _ in range(8)]
-    hasty = Store(cluster_url, timeout=1.5)
+    hasty = Store(cluster_url, timeout=4.0)
     hasty.ping(5)
     dead = hasty.topology.owner(_slot(away.id))
     others = [run for run in others if hasty.topology.owner(_slot(run.id)) != dead]

@@ -43,7 +43,7 @@ def _waiting(store: Store, queue: str) -> int:
 def test_what_is_flushed_is_stored(sender: Sender, store: Store, queue: str) -> None:
     for number in range(3 * MANY):
         sender.send(_publish(queue, str(number)))
-    assert sender.flush(5)
+    assert sender.flush(60)
     assert _waiting(store, queue) == 3 * MANY
     assert repr(sender) == "<Sender on_its_way=0>"
 
@@ -62,7 +62,7 @@ def test_a_sender_that_is_killed_has_sent(store: Store, queue: str) -> None:
             sender.send(_publish(queue, str(number)))
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
-    assert sender.flush(5)
+    assert sender.flush(60)
     assert _waiting(store, queue) == 6
     sender.close()
 
@@ -75,7 +75,7 @@ def test_what_a_broken_link_did_not_answer_is_sent_again(
     lane.link._socket.shutdown(2)  # type: ignore[union-attr]
     for name in ("second", "third"):
         sender.send(_publish(queue, name))
-    assert sender.flush(5)
+    assert sender.flush(60)
     assert _waiting(store, queue) == 3
 
 
@@ -84,7 +84,7 @@ def test_a_call_that_is_larger_than_what_the_system_takes_over_has_been_sent(
 ) -> None:
     sender.send(queues.publish(queue, [Posting("large", "x" * 50_000_000)]))
     assert not any(lane.link.unsent for lane in sender._lanes.values())
-    assert sender.flush(10)
+    assert sender.flush(60)
     assert _waiting(store, queue) == 1
 
 
@@ -95,14 +95,14 @@ def test_what_is_carried_again_does_not_come_after_what_was_sent_later(
     key = f"{{{queue}}}:said"
     gate = threading.Event()
     sender.send(queues.stats(queue))
-    assert sender.flush(5)
+    assert sender.flush(60)
     sender._courier.send(_publish(queue, "1"), lambda _: gate.wait(60) and None)
     (lane,) = sender._lanes.values()
     lane.link._socket.shutdown(2)  # type: ignore[union-attr]
     sender.send(Call(said, (key,), ("started",)))
     sender.send(Call(said, (key,), ("failed",)))
     gate.set()
-    assert sender.flush(5)
+    assert sender.flush(60)
     assert store.command(key, "GET", key) == b"failed"
 
 
@@ -115,7 +115,7 @@ def test_what_was_refused_does_not_come_after_what_was_not(
     said, key = Script("said", text, "0" * 40), f"{{{queue}}}:said"
     for word in ("started", "failed"):
         sender.send(Call(said, (key, f"{key}:times"), (word,)))
-    assert sender.flush(5)
+    assert sender.flush(60)
     assert store.command(key, "GET", key) == b"failed"
 
 
@@ -123,7 +123,7 @@ def test_a_link_that_breaks_after_a_long_silence_is_looked_at_once(
     sender: Sender, store: Store, queue: str
 ) -> None:
     sender.send(queues.stats(queue))
-    assert sender.flush(5)
+    assert sender.flush(60)
     (lane,) = sender._lanes.values()
     link = lane.link
     link._socket.shutdown(2)  # type: ignore[union-attr]
@@ -131,7 +131,7 @@ def test_a_link_that_breaks_after_a_long_silence_is_looked_at_once(
     link.silent_since = time.monotonic() - SILENCE - 1
     assert list(sender._look()) == []
     sender.send(_publish(queue, "1"))
-    assert sender.flush(5)
+    assert sender.flush(60)
     assert _waiting(store, queue) == 1
 
 
@@ -139,13 +139,13 @@ def test_a_call_for_the_wrong_node_finds_the_right_one(
     sender: Sender, store: Store, queue: str
 ) -> None:
     sender.send(_publish(queue, "first"))
-    assert sender.flush(5)
+    assert sender.flush(60)
     slot = slot_of(f"{{{queue}}}")
     others = {store.topology.owner(s) for s in range(0, 16384, 512)} - {store.topology.owner(slot)}
     wrong = next(node for node in others if isinstance(node, Node))
     store.topology.moved(slot, wrong)
     sender.send(_publish(queue, "second"))
-    assert sender.flush(5)
+    assert sender.flush(60)
     assert _waiting(store, queue) == 2
 
 
@@ -156,14 +156,14 @@ def test_a_script_that_a_node_does_not_know_is_taught(
     new = Script("new", text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
     known = _publish(queue, "1")
     sender.send(Call(new, known.keys, known.arguments))
-    assert sender.flush(5)
+    assert sender.flush(60)
     assert _waiting(store, queue) == 1
 
 
 def test_a_refusal_is_told(sender: Sender, queue: str, lost: list[str]) -> None:
     call = _publish(queue, "1")
     sender.send(Call(call.script, call.keys, ("too", "few")))
-    assert sender.flush(5)
+    assert sender.flush(60)
     assert len(lost) == 1
     assert "refused" in lost[0] or "ERR" in lost[0]
 

@@ -80,7 +80,7 @@ def test_a_consumer_leaves_a_hung_node_as_soon_as_its_slots_are_elsewhere(
     )
     gone: list[object] = []
     links.want(queue)
-    assert links.wait_until_heard(queue, 10)
+    assert links.wait_until_heard(queue, 60)
     link = links.of(slot_of(queue))
     assert link is not None
     link.post(("PING",), lambda _reply: None)
@@ -103,7 +103,7 @@ def test_what_was_sent_to_a_hung_node_is_sent_again_as_soon_as_its_slots_are_els
     lost: list[object] = []
     sender = Sender(patient, lambda call, _error: lost.append(call))
     sender.send(queues.publish(queue, [Posting("1", "x")]))
-    assert sender.flush(5)
+    assert sender.flush(60)
     sender.send(queues.publish(queue, [Posting("2", "x")]))
     (lane,) = sender._lanes.values()
     link, node = lane.link, lane.link.node
@@ -113,7 +113,7 @@ def test_what_was_sent_to_a_hung_node_is_sent_again_as_soon_as_its_slots_are_els
     sender._lanes = {silent: sender._lanes.pop(node)}
     sender._look()
     assert sender._lanes == {}
-    assert sender.flush(5)
+    assert sender.flush(60)
     assert sum(queues.read_stats(patient.run(queues.stats(queue))).waiting) == 2
     assert lost == []
     sender.close()
@@ -122,7 +122,7 @@ def test_what_was_sent_to_a_hung_node_is_sent_again_as_soon_as_its_slots_are_els
 def test_a_consumer_closes_what_it_needs_no_more(patient: Store, queue: str) -> None:
     links = Links(patient, attended=lambda _: None, heard=lambda *_: None, dropped=lambda _: None)
     links.want(queue)
-    assert links.wait_until_heard(queue, 10)
+    assert links.wait_until_heard(queue, 60)
     link = links.of(slot_of(queue))
     assert link is not None
     links.unwant(queue)
