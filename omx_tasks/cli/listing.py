@@ -10,6 +10,8 @@ class Listing(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the command in that was left out."""
+        if ctx.resilient_parsing and not args:  # at the Tab key: what is there to choose from
+            return super().parse_args(ctx, args)
         if not args or args[0] not in {*self.commands, *ctx.help_option_names}:
             args = ["list", *args]
         return super().parse_args(ctx, args)

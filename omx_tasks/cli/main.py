@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 from click_didyoumean import DYMGroup
 
 from omx_tasks import settings
@@ -25,37 +26,51 @@ from omx_tasks.logs.masking import mask
 
 logger = logging.getLogger("omx")
 
-#: Each command and its module, in the order in which a newcomer needs them. A module is imported when its
-#: command is used.
-COMMANDS = {
-    "demo": "demo",
-    "up": "system",
-    "down": "system",
-    "run": "run",
-    "check": "graphs",
-    "plan": "graphs",
-    "status": "runs",
-    "watch": "runs",
-    "result": "runs",
-    "runs": "runs",
-    "cancel": "runs",
-    "resume": "resume",
-    "tools": "servers",
-    "call": "servers",
-    "doctor": "doctor",
-    "agents": "agents",
-    "agent": "agent",
-    "coordinators": "coordinators",
-    "queues": "queues",
-    "turns": "turns",
-    "publish": "events",
-    "events": "events",
-    "handle": "events",
-    "stats": "stats",
-    "flower": "flower",
-    "cluster": "cluster",
-    "bench": "bench",
+#: Each command's module, and what it does as its own help says; in sections, in the order in which a newcomer needs
+#: them. A module is imported when its command is used, so the help of all is there at once.
+SECTIONS = {
+    "First steps": {
+        "demo": ("demo", "Run an example over three real MCP servers."),
+        "run": ("run", "Run a graph and print its answer."),
+        "up": ("system", "Start a system: a Redis Cluster, agents, and what they need."),
+        "doctor": ("doctor", "Say what is wrong with this system, and what to do."),
+        "down": ("system", "Stop the system; its data stays for the next `omx up`."),
+    },
+    "Graphs and servers": {
+        "check": ("graphs", "Check a graph against its servers; nothing runs."),
+        "plan": ("graphs", "Show what a graph compiles to: order, ranks, groups."),
+        "tools": ("servers", "List what servers offer: tools, resources, prompts."),
+        "call": ("servers", "Call one tool and print what it says."),
+    },
+    "Runs": {
+        "runs": ("runs", "List runs, the newest first."),
+        "status": ("runs", "Show a run as it is now."),
+        "watch": ("runs", "Show each change of a run, and progress, until it is over."),
+        "result": ("runs", "Wait for a run and print its operations."),
+        "cancel": ("runs", "End a run: what waits is dropped, what runs is cut off."),
+        "resume": ("resume", "Take up a run that did not succeed: do what is not done."),
+    },
+    "The system": {
+        "agents": ("agents", "List the agents that are up, or show one."),
+        "agent": ("agent", "Start and stop agents beside those of `omx up`."),
+        "coordinators": ("coordinators", "List the coordinators that are up; one of them leads."),
+        "queues": ("queues", "List the queues and what waits in them."),
+        "turns": ("turns", "List which servers are written to now, by whom, and who waits."),
+        "stats": ("stats", "Show how often things were done, and how long they took."),
+        "flower": ("flower", "Show workers, tasks and queues in a browser, until Ctrl-C."),
+        "cluster": ("cluster", "A Redis Cluster on this machine, by itself."),
+    },
+    "Events": {
+        "publish": ("events", "Publish an event, and print its id when it is stored."),
+        "events": ("events", "Show the last events, and with --follow those that come."),
+        "handle": ("events", "Serve handlers of events until Ctrl-C."),
+    },
+    "More": {
+        "bench": ("bench", "Measure the product on this machine."),
+        "completion": ("completion", "Print what makes a shell complete `omx` at the Tab key."),
+    },
 }
+COMMANDS = {name: module for section in SECTIONS.values() for name, (module, _) in section.items()}
 
 
 class _Commands(DYMGroup):
@@ -70,6 +85,25 @@ class _Commands(DYMGroup):
         command: Any = getattr(import_module(f"omx_tasks.cli.{COMMANDS[cmd_name]}"), cmd_name)
         return command if isinstance(command, click.Command) else None
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Name the commands without their modules: that takes no time at the Tab key."""
+        found = {name: said for section in SECTIONS.values() for name, (_, said) in section.items()}
+        items = [
+            CompletionItem(name, help=said)
+            for name, said in found.items()
+            if name.startswith(incomplete)
+        ]
+        return items or super().shell_complete(ctx, incomplete)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write a section after the other, in columns of one width."""
+        widest = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name.ljust(widest), help_) for name, (_, help_) in commands.items()]
+                )
+
 
 @click.group(
     cls=_Commands,
@@ -81,11 +115,7 @@ class _Commands(DYMGroup):
 def cli(context: click.Context) -> None:
     """Run graphs of MCP operations, in parallel, on a Redis Cluster.
 
-    \b
-    omx demo                 see it work
-    omx up --detach          start a system on this machine
-    omx run graph.yaml       run a graph (starts a system for this run when none is up)
-    omx down                 stop it
+    `omx COMMAND --help` says more of each. `omx run GRAPH` needs no system to be up: it starts one for that run.
     """
     settings.current()
     if context.invoked_subcommand is None:

@@ -17,7 +17,7 @@ NOTHING = "no turns are taken: nothing writes to a server now"
 @click.command()
 @json_option
 def turns(as_json: bool) -> None:
-    """List the turns at servers that are had, and who waits.
+    """List which servers are written to now, by whom, and who waits.
 
     Tools that are not read-only take turns per server, or per resource where the server file names one.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import inspect
 import os
 import pty
 import re
@@ -14,8 +15,10 @@ import termios
 import time
 from pathlib import Path
 
+import click
 import pytest
 
+from omx_tasks.cli import main
 from omx_tasks.cli.output import duration, first_line
 
 GRAPH = """
@@ -69,13 +72,29 @@ def on_a_terminal(place, *words, columns=60, until=None):
 def test_without_a_command_the_help_is_shown(place):
     shown = place.omx()
     assert shown.code == 0
-    assert "omx demo" in shown.out
+    assert re.search(r"First steps:\n  demo .*\n  run .*\n  up .*\n  doctor .*\n  down ", shown.out)
     assert shown.out == place.omx("--help").out
 
 
-def test_no_line_of_the_help_is_cut_short(place):
-    commands = place.omx("--help").out.partition("Commands:")[2]
-    assert "..." not in commands
+def test_every_command_is_listed_with_the_first_sentence_of_its_own_help(place):
+    shown = place.omx("--help").out
+    context = click.Context(main.cli)
+    for commands in main.SECTIONS.values():
+        for name, (_, said) in commands.items():
+            command = main.cli.get_command(context, name)
+            assert inspect.cleandoc(command.help).partition("\n")[0] == said
+            assert re.search(rf"^  {name} +{re.escape(said)}$", shown, re.MULTILINE)
+
+
+def test_a_shell_completes_commands(place):
+    words = {"COMP_WORDS": "omx qu", "COMP_CWORD": "1", "_OMX_COMPLETE": "bash_complete"}
+    assert place.omx(**words).out == "plain,queues\n"
+    words |= {"COMP_WORDS": "omx queues de", "COMP_CWORD": "2"}
+    assert place.omx(**words).out == "plain,dead\n"
+    words |= {"COMP_WORDS": "omx agents te"}
+    assert place.omx(**words).out == "plain,templates\n"
+    assert "_OMX_COMPLETE=bash_complete" in place.omx("completion", SHELL="/usr/bin/bash").out
+    assert "bash, zsh, fish" in place.omx("completion", SHELL="/bin/sh").err
 
 
 @pytest.mark.parametrize("command", ["tools", "agents", "runs"])
