@@ -6,9 +6,10 @@ would depend on more than that is not told.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from jsonschema import exceptions, validators
@@ -32,6 +33,8 @@ _CONDITIONAL = frozenset(("then", "else", "dependentSchemas", "dependencies"))
 """Schemas that count only where another one fits."""
 
 _LONGEST = 200
+_COMPILED = 1000
+"""Schemas that are kept compiled: that costs a millisecond or more each, which is a third of submitting one call."""
 
 
 class _Anything:
@@ -71,13 +74,20 @@ class Schema:
 
     @cached_property
     def _validator(self) -> Validator | None:
-        kind = validators.validator_for(self._schema, default=validators.Draft202012Validator)
-        try:
-            kind.check_schema(self._schema)
-        except (exceptions.SchemaError, Unresolvable, RecursionError):
-            return None
-        # Without a registry of its own, jsonschema would fetch remote references over the network.
-        return kind(self._schema, registry=EMPTY_REGISTRY)
+        return _compiled(json.dumps(self._schema))
+
+
+@lru_cache(maxsize=_COMPILED)
+def _compiled(text: str) -> Validator | None:
+    """Return what checks values by a schema: whoever submits graphs asks for the same few again and again."""
+    schema = json.loads(text)
+    kind = validators.validator_for(schema, default=validators.Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except (exceptions.SchemaError, Unresolvable, RecursionError):
+        return None
+    # Without a registry of its own, jsonschema would fetch remote references over the network.
+    return kind(schema, registry=EMPTY_REGISTRY)
 
 
 def _known(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from omx_tasks.graph.arguments import Schema
 
@@ -121,3 +122,20 @@ def test_a_long_message_is_cut():
     schema = Schema({"properties": {"n": {"enum": [f"zone-{number}" for number in range(500)]}}})
     (line,) = schema.problems({"n": "zone"}, "t")
     assert len(line) < 350
+
+
+def test_a_schema_is_compiled_once_however_often_graphs_are_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiled = []
+    check = Draft202012Validator.check_schema
+    monkeypatch.setattr(
+        Draft202012Validator,
+        "check_schema",
+        lambda schema, **keys: (compiled.append(schema), check(schema, **keys)),
+    )
+    schema = {"type": "object", "properties": {"once": {"type": "integer"}}}
+    found = [list(Schema(dict(schema)).problems({"once": "no"}, "t")) for _ in range(3)]
+    assert len(compiled) == 1
+    assert found[0]
+    assert found[0] == found[1] == found[2]
