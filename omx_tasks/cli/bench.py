@@ -215,7 +215,7 @@ def agents(sections: tuple[str, ...], rounds: int, quick: bool, as_json: bool) -
     """Measure what agents cost, and what it is worth to have them warm.
 
     \b
-    first    the first operation on a cold agent, on a warm one, and the second there;
+    first    the first operation on a cold agent, on a warm one, the second there, and the server alone;
              for five servers, of which those of npm are installed once, into ~/.cache/omx
     spread   200 calls at once, with one agent and with several
     memory   forks of one process beside as many agents that are started one by one
