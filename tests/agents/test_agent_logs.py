@@ -11,6 +11,7 @@ from fleet import Agent, Fleet
 
 from omx_tasks.broker.transport import register
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SECRET = 'planted"s3cr3t\\value'
 
 
@@ -33,7 +34,8 @@ def test_a_json_log_says_of_each_line_to_which_operation_or_task_it_belongs(
     register()
     with Celery("producer", broker=fleet.url, set_as_current=False) as app:
         no_folder = str(fleet.folder / "no" / "folder")
-        task = app.send_task("agent_tasks.touch", (no_folder,), queue=queue)
+        headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+        task = app.send_task("agent_tasks.touch", (no_folder,), queue=queue, headers=headers)
         fleet.until(lambda: any(one.get("task") == task.id for one in lines(agent)))
         fleet.until(lambda: any("raised" in one["message"] for one in lines(agent)))
     agent.stop()
@@ -45,6 +47,7 @@ def test_a_json_log_says_of_each_line_to_which_operation_or_task_it_belongs(
     assert (failed["level"], failed["attempt"], failed["kind"]) == ("WARNING", 1, "tool")
     (raised,) = [one for one in said if "raised" in one["message"]]
     assert (raised["task"], raised["task_name"]) == (task.id, "agent_tasks.touch")
+    assert (raised["trace"], raised["span"]) == (TRACE, "00f067aa0ba902b7")
     assert raised["traceback"].startswith("Traceback")
     assert "worker: Warm shutdown (MainProcess)" in [one["message"] for one in said]
     whole = agent.log.read_text("utf-8")
