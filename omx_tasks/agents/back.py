@@ -9,7 +9,7 @@ from __future__ import annotations
 from celery.exceptions import Reject
 
 from omx_tasks.agents.outages import PostponedError
-from omx_tasks.agents.runner import EarlyError
+from omx_tasks.agents.run_state import EarlyError
 from omx_tasks.agents.turns import WaitsError
 from omx_tasks.broker.leases import Back
 from omx_tasks.errors import OmxError

@@ -28,7 +28,8 @@ from omx_tasks.agents.health.tenure import EVERY, Tenure, limit_of
 from omx_tasks.agents.heartbeat import Heartbeat
 from omx_tasks.agents.outages import Outages
 from omx_tasks.agents.profile import of_settings, roles_of
-from omx_tasks.agents.runner import Advance, Runner
+from omx_tasks.agents.run_state import Advance
+from omx_tasks.agents.runner import Runner
 from omx_tasks.agents.stopwatch import Stopwatch
 from omx_tasks.agents.telling import Publisher, Telling
 from omx_tasks.agents.turns import Turns

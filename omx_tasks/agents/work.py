@@ -86,6 +86,13 @@ class Work:
         """Return what the log says of it while it is under way."""
         return {} if self._ended else about(self.run_id, self.operation, self.step)
 
+    def known(self) -> tuple[StoredPlan, StoredStep]:
+        """Return plan and step of one that is about to be done."""
+        step = self.step
+        assert self.plan is not None
+        assert step is not None
+        return self.plan, step
+
     def terminate(self, _signal: int | None = None) -> None:
         """Cancel the operation: its server is told."""
         self._runner.revoke(self)

@@ -63,7 +63,7 @@ class NoStateRunner(Runner):
 
     async def _carry_out(self, work: Work) -> None:
         tally().add()
-        self._end(work, None, None)
+        self._endings.end(work, None, None)
 
 
 class NoServersHost(Host):

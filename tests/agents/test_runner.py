@@ -14,7 +14,8 @@ import pytest
 from omx_tasks.agents import runner as runner_module
 from omx_tasks.agents.caller import Note, OwnSession
 from omx_tasks.agents.onward import Begun
-from omx_tasks.agents.runner import EarlyError, Runner
+from omx_tasks.agents.run_state import EarlyError
+from omx_tasks.agents.runner import Runner
 from omx_tasks.broker import queues
 from omx_tasks.broker.queues import Posting
 from omx_tasks.errors import OmxError, UnavailableError
