@@ -64,7 +64,7 @@ def up(
     if foreground:
         _stay(embedded)
         return
-    if not as_json:
+    if not as_json and not _system_on(folder):
         where = f" --dir {folder}" if directory else ""
         click.echo(f"\nThe nodes run on in the background. Broker URL:\n\n  {status.url}\n")
         click.echo(f"Use it:     export OMX_BROKER_URL={status.url}")
@@ -87,6 +87,10 @@ def status(directory: Path | None, as_json: bool) -> None:
 def down(directory: Path | None, delete: bool, as_json: bool) -> None:
     """Stop the cluster; its data stays for the next `up`."""
     embedded = EmbeddedCluster.existing(directory or default_directory())
+    if home := _system_on(embedded.directory):
+        raise ConfigurationError(
+            f"the system that is up in {home.folder} works on this cluster: `omx down` stops both"
+        )
     embedded.down(delete=delete)
     if as_json:
         print_json({"directory": str(embedded.directory), "deleted": delete})
@@ -153,6 +157,13 @@ def heal(directory: Path | None, as_json: bool) -> None:
 def default_directory() -> Path:
     """Return the folder of the cluster where none is named."""
     return Home.of(os.environ).cluster
+
+
+def _system_on(directory: Path) -> Home | None:
+    """Return the home of the system that is up and works on the cluster in this folder."""
+    home = Home.of(os.environ)
+    same = directory.expanduser().resolve() == home.cluster.resolve()
+    return home if same and home.read() is not None else None
 
 
 def _stay(embedded: EmbeddedCluster) -> None:

@@ -111,6 +111,12 @@ def test_another_server_file_than_that_of_a_configured_clusters_agents_is_refuse
     assert "differs from the server file of the agents" in refused.err
 
 
+def test_the_cluster_of_the_running_system_is_not_stopped_alone(system):
+    refused = system.omx("cluster", "down")
+    assert (refused.code, "`omx down` stops both" in refused.err) == (2, True)
+    assert system.omx("runs").code == 0
+
+
 def test_a_second_up_is_refused(system):
     for words in (["up"], ["up", "--detach"]):
         refused = system.omx(*words)
