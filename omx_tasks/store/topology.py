@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from redis.crc import key_slot
@@ -93,11 +94,11 @@ class Topology:
     def refresh(self, timeout: float) -> None:
         """Ask any node for the slot table, each for at most ``timeout`` seconds.
 
-        Raises, when none answers, `UnavailableError` naming each node and its reason, or `ConfigurationError`
+        Raises, when none answers, `UnavailableError` with the reasons, each kind once, or `ConfigurationError`
         where one is there and refuses us.
         """
         with self._lock:
-            reasons: list[str] = []
+            reasons: dict[Node, str] = {}
             refusals: list[ConfigurationError] = []
             for node in dict.fromkeys((*self._known[:1], *self._address.seeds, *self._known)):
                 try:
@@ -107,14 +108,14 @@ class Topology:
                     if len(refusals) == _BELIEVED:
                         break
                 except (LinkError, ReplyError) as error:
-                    reasons.append(str(error))
+                    reasons[node] = str(error)
                 else:
                     return
         if refusals:
             raise refusals[0]
         raise UnavailableError(
-            f"no node of {self._address} answers ({'; '.join(reasons)}). "
-            "Is the cluster up? `omx up` starts one here; OMX_BROKER_URL names another."
+            f"no node of {self._address} answers ({_told(reasons)}). Is the cluster up? "
+            "`omx up` starts one here, `omx cluster heal` what died of it; OMX_BROKER_URL names another."
         )
 
     def serves(self, node: Node, timeout: float) -> bool:
@@ -164,3 +165,14 @@ def _node(server: object, asked: Node) -> Node:
 
 def _unique(nodes: Iterable[Node]) -> list[Node]:
     return list(dict.fromkeys(nodes))
+
+
+def _told(reasons: Mapping[Node, str]) -> str:
+    """Return why nodes do not answer; of reasons that differ in the node alone, the first, and how many there are."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for node, reason in reasons.items():
+        alike[reason.replace(str(node), "")].append(reason)
+    return "; ".join(
+        f"{first}, {len(others)} more likewise" if others else first
+        for first, *others in alike.values()
+    )
