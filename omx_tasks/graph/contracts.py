@@ -6,6 +6,7 @@ Only what is certain before the run is told: of a value that a reference will gi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 from omx_tasks.errors import did_you_mean
@@ -93,7 +94,9 @@ def _tool_arguments(operation: Operation, schema: dict[str, Any]) -> Iterator[st
 def _missing_arguments(operation: Operation, required: Sequence[str]) -> Iterator[str]:
     for name in required:
         if name not in operation.arguments:
-            yield f"{operation.kind} {operation.target!r} requires the argument {name!r}; add it"
+            near = get_close_matches(name, operation.arguments.keys() - set(required), n=1)
+            meant = f", or is {near[0]!r} meant for it?" if near else ""
+            yield f"{operation.kind} {operation.target!r} requires the argument {name!r}; add it{meant}"
 
 
 def _unknown_arguments(

@@ -248,6 +248,10 @@ def test_a_hopeless_graph_is_answered_soon_with_its_first_problems():
         (tool("a", prompt="breif", arguments={"text": "x"}),
          "server 'notes' has no prompt 'breif'. Did you mean 'brief'?"),
         (tool("a", arguments={}), "tool 'list_notes' requires the argument 'folder'; add it"),
+        (
+            tool("a", tool="open_ended", arguments={"pth": "x"}),
+            "tool 'open_ended' requires the argument 'path'; add it, or is 'pth' meant for it?",
+        ),
         (tool("a", tool="open_ended"), "tool 'open_ended' requires the argument 'path'; add it"),
         (tool("a", prompt="brief"), "prompt 'brief' requires the argument 'text'; add it"),
         (tool("a", prompt="brief", arguments={"text": "x", "tne": "y"}),
