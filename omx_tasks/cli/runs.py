@@ -21,7 +21,6 @@ from omx_tasks.cli.output import (
 from omx_tasks.cli.present import complain_of_failures, how_far, show_run
 from omx_tasks.cli.report import read_report, report_option, write_report
 from omx_tasks.cli.target import existing_store
-from omx_tasks.errors import NotFoundError
 from omx_tasks.runs.listing import RunLine, recent
 from omx_tasks.runs.turns import waits
 
@@ -114,10 +113,11 @@ def cancel(run: str, as_json: bool) -> None:
     The servers are told of each call that is cut off.
     """
     handle = Run(run, existing_store())
-    if not handle.cancel(SETTLE):
-        raise NotFoundError(f"there is no run {run!r} (any more): `omx runs` lists those there are")
+    before = handle.status()
+    handle.cancel(SETTLE)
     view = handle.status()
     if as_json:
         print_json({"run": run, "state": view.state})
     else:
-        click.echo(f"run {run} is {view.state}")
+        over = "over already: " if before.over else ""
+        click.echo(f"run {run} is {over}{view.state}")

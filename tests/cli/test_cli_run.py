@@ -154,6 +154,11 @@ def test_cancel_ends_what_waits_and_result_exits_1(system, gate):
     assert ended.json["operations"]["then"]["state"] == "cancelled"
 
 
+def test_cancelling_a_run_that_is_over_says_so(system, brief):
+    done = system.omx("cancel", brief.json["run"])
+    assert (done.code, done.out) == (0, f"run {brief.json['run']} is over already: succeeded\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_an_interrupted_run_is_cancelled_and_exits_1_with_its_result(system, gate, number):
     started = system.start("run", system.graph(gate.graph()), "--json")
