@@ -75,8 +75,8 @@ class PlainProgress:
         if index is None:
             self._over.add(name)
         count = f"[{len(self._over)}/{len(self._calls)}]"
-        words = (count, f"{change.state:9}", change.operation, self._calls[name])
-        notices.print(" ".join(words), _took(change), markup=False, soft_wrap=True)
+        words = (count, f"{change.state:9}", change.operation, self._calls[name], _took(change))
+        notices.print(" ".join(words).rstrip(), markup=False, soft_wrap=True)
 
 
 class LiveProgress:

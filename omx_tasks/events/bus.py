@@ -229,7 +229,7 @@ def _text(event: types.Event) -> str:
     try:
         text = event.text()
     except (TypeError, ValueError) as error:
-        raise EventError(f"the data of a {event.type} event is no JSON: {error}") from error
+        raise EventError(f"the data of event {event.type!r} is no JSON: {error}") from error
     if len(text) > LARGEST:
         raise EventError(
             f"a {event.type} event of {len(text)} characters is too large: {LARGEST} at most; "

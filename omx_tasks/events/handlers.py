@@ -127,7 +127,10 @@ def handler_of(function: Any) -> Handler | None:
 
 
 def discover(modules: str = "") -> list[Handler]:
-    """Return the handlers of the modules named, and of the entry points; raises `ConfigurationError`."""
+    """Return the handlers of the modules named (``OMX_HANDLERS``), and of the entry points.
+
+    Raises `ConfigurationError`.
+    """
     found: dict[str, Handler] = {}
     for place, source in (*_named(modules), *_entry_points()):
         candidates = vars(source).values() if isinstance(source, ModuleType) else (source,)
@@ -142,7 +145,7 @@ def discover(modules: str = "") -> list[Handler]:
 
 def _named(modules: str) -> Iterator[tuple[str, Any]]:
     for name in filter(None, (part.strip() for part in modules.split(","))):
-        place = f"the module {name!r} of OMX_HANDLERS"
+        place = f"the module of handlers {name!r}"
         try:
             yield place, import_module(name)
         except ImportError as error:

@@ -409,7 +409,7 @@ def _check_type(type_: str) -> Kind | None:
 def _check_data(type_: str, data: Mapping[str, Any], kind: Kind | None) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise EventError(
-            f"the data of a {type_} event must be an object, not {type(data).__name__}"
+            f"the data of event {type_!r} must be an object, not {type(data).__name__}"
         )
     content = dict(data)
     if kind is not None:
@@ -425,7 +425,7 @@ def _explain(type_: str, error: ValidationError) -> str:
         f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
         for problem in error.errors()
     )
-    return f"the data of a {type_} event is wrong: {'; '.join(problems)}"
+    return f"the data of event {type_!r} is wrong: {'; '.join(problems)}"
 
 
 def _check_priority(priority: Priority | int | None, kind: Kind | None) -> Priority:

@@ -25,8 +25,8 @@ def test_handlers_are_found_in_the_modules_that_are_named() -> None:
 @pytest.mark.parametrize(
     ("modules", "says"),
     [
-        ("no_such_module", "the module 'no_such_module' of OMX_HANDLERS cannot be imported"),
-        ("json", "the module 'json' of OMX_HANDLERS has no handler: declare one with @on"),
+        ("no_such_module", "the module of handlers 'no_such_module' cannot be imported"),
+        ("json", "the module of handlers 'json' has no handler: declare one with @on"),
     ],
 )
 def test_a_module_without_handlers_is_refused(modules: str, says: str) -> None:

@@ -47,7 +47,7 @@ def test_unknown_types_and_fields_are_kept() -> None:
         (("order", {}), "is no type of event"),
         (
             ("agent.started", {}),
-            r"the data of a agent.started event is wrong: agent: Field required",
+            r"the data of event 'agent.started' is wrong: agent: Field required",
         ),
         (("agent.started", None), "agent: Field required"),
         (("agent.started", {"agent": 3}), "agent: Input should be a valid string"),
