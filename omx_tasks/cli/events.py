@@ -84,7 +84,8 @@ def events(
 ) -> None:
     """Show the last events, and with --follow those that come.
 
-    Or how their handlers stand, and what these have given up.
+    Or how their handlers stand, and what these have given up. A terminal shows of each what fits into its line; a
+    pipe gets all.
     """
     if context.invoked_subcommand is not None:
         return
@@ -110,13 +111,24 @@ def _show(event: Event, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(event.as_json(), ensure_ascii=False))
         return
-    at = datetime.fromtimestamp(event.at).strftime("%H:%M:%S.%f")[:-3]
-    line = Text(f"{at}  ")
+    console = results()
+    at = datetime.fromtimestamp(event.at)
+    day = "" if at.date() == datetime.now().date() else at.strftime("%Y-%m-%d ")
+    line = Text(f"{day}{at.strftime('%H:%M:%S.%f')[:-3]}  ")
     line.append(event.priority.name, _COLORS[event.priority])
     line.append(f"  {event.type}  ")
-    said = json.dumps(event.data, ensure_ascii=False)
+    told = _in_brief(event) if console.is_terminal else event.data
+    said = json.dumps(told, ensure_ascii=False)
     line.append(f"{event.key}  " if event.key else "").append(said, "dim")
-    results().print(line, soft_wrap=True)
+    if console.is_terminal:
+        line.truncate(console.width, overflow="ellipsis")
+    console.print(line, soft_wrap=True)
+
+
+def _in_brief(event: Event) -> dict[str, Any]:
+    """Return what an event says beside its key, what went wrong before all else."""
+    said = {name: value for name, value in event.data.items() if value not in (None, event.key)}
+    return {name: said[name] for name in sorted(said, key=lambda name: name != "error")}
 
 
 @click.command()

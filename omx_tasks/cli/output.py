@@ -69,10 +69,18 @@ def mark(state: str) -> Text:
     return Text(*_MARKS[state])
 
 
-def print_table(titles: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
-    """Print one line a row. On a terminal the last column gets what is left of the width; a pipe gets all."""
+def print_table(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    elastic: Mapping[int, int] | None = None,
+) -> None:
+    """Print one line a row. On a terminal the last column gets what is left of the width; a pipe gets all.
+
+    Other columns that may be cut, too, are ``elastic``, with how narrow each may become.
+    """
     console = results()
-    for line in table_lines(titles, rows, width_of(console), {len(titles) - 1: _NARROWEST}):
+    able = {len(titles) - 1: _NARROWEST, **(elastic or {})}
+    for line in table_lines(titles, rows, width_of(console), able):
         console.print(line, soft_wrap=True)
 
 

@@ -27,6 +27,9 @@ from omx_tasks.errors import GraphError, NotFoundError, UnavailableError, did_yo
 from omx_tasks.graph.model import Graph, Operation
 from omx_tasks.runs.view import OperationView
 
+#: How narrow the columns of names and of arguments may become on a terminal.
+_NAME, _ARGUMENTS = 12, 12
+
 
 @click.command()
 @click.argument("server", required=False)
@@ -43,7 +46,8 @@ def tools(server: str | None, mcp_config: str | None, as_json: bool) -> None:
         print_json(offered)
     else:
         rows = [(name, *row) for name, entry in sorted(offered.items()) for row in _rows(entry)]
-        print_table(("server", "kind", "name", "arguments", "what it does"), rows)
+        titles = ("server", "kind", "name", "arguments", "what it does")
+        print_table(titles, rows, {2: _NAME, 3: _ARGUMENTS})
 
 
 def _offered(server: str | None, mcp_config: str | None) -> tuple[dict[str, Any], dict[str, str]]:

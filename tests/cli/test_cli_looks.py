@@ -108,6 +108,8 @@ def test_a_table_on_a_terminal_fits_its_width(system):
     _, shown = on_a_terminal(system, "tools", "notes", columns=70)
     assert "…" in shown
     assert "list_notes" in shown
+    _, shown = on_a_terminal(system, "events", columns=70)
+    assert all(len(line) <= 70 for line in click.unstyle(shown).splitlines())
 
 
 def test_the_progress_of_a_run_is_live_on_a_terminal(system):
