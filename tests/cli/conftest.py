@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -21,7 +22,9 @@ import pytest
 OMX = Path(sys.executable).with_name("omx")
 FORKS = Path(__file__).with_name("forks.py")
 GATE = Path(__file__).parent / "servers" / "gate.py"
-PATIENCE = 60.0
+#: The servers of the shared system that are not broken.
+USED = ["gate", "notes", "time"]
+PATIENCE = 100.0
 
 
 @dataclass(frozen=True)
@@ -134,16 +137,24 @@ class Place:
 
     def until_nothing_is_left(self) -> None:
         """Wait for the end of every process, and look for folders that nobody will remove."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while left := self.processes():
             assert time.monotonic() < deadline, [(p.pid, p.cmdline()) for p in left]
             threading.Event().wait(0.05)
         assert not list(self.temporary.iterdir())
         assert not (self.home / "system.json").exists()
 
+    def until_whole(self) -> None:
+        """Wait until both agents of the system are there with all servers that can be used, as after one was killed."""
+        deadline = time.monotonic() + PATIENCE
+        while [one["servers"] for one in self.omx("agents", "--json").json] != [USED, USED]:
+            assert time.monotonic() < deadline, self.omx("agents").out
+            threading.Event().wait(0.05)
+
     def kill_all(self) -> None:
         for process in self.processes():
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 class Started:
@@ -171,7 +182,7 @@ class Started:
     def err(self) -> str:
         return self._err.read_text("utf-8")
 
-    def until(self, condition: Callable[[], object], seconds: float = 40.0) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 90.0) -> None:
         """Wait for a condition while it runs."""
         deadline = time.monotonic() + seconds
         while not condition():

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psutil
 import pytest
 from conftest import GATED, Place
 
@@ -26,6 +27,13 @@ def start(system: Place) -> Iterator[Callable[..., Any]]:
         if one.process.poll() is None:
             one.send(signal.SIGKILL)
             one.end()
+
+
+def _words(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has ended meanwhile
+        return ""
 
 
 def _agents(system: Place) -> dict[str, dict[str, Any]]:
@@ -55,7 +63,7 @@ def test_agents_of_a_template_come_and_go_in_the_background(system: Place) -> No
     assert stopped.code == 0, stopped.err
     assert stopped.err == "stopped " + record["name"] + "\n"
     assert "mine1" not in _agents(system)
-    assert not [one for one in system.processes() if "mine" in " ".join(one.cmdline())]
+    assert not [one for one in system.processes() if "mine" in _words(one)]
 
 
 def test_ctrl_c_stops_agents_in_the_foreground(system: Place, start: Callable[..., Any]) -> None:

@@ -97,7 +97,7 @@ def test_what_a_handler_failed_on_is_shown_put_back_and_dropped(place, omx, clus
     urgent = omx("publish", f"{word}.paid", "--priority", "P0").out.strip()
     late = omx("publish", f"{word}.sent", "--key", "k").out.strip()
     serving.until(lambda: (standing() or {}).get("dead") == 2)
-    assert standing()["partitions"] == {"served": 6, "of": 6}
+    serving.until(lambda: standing()["partitions"] == {"served": 6, "of": 6})
     assert len(standing()["processes"]) == 1
     assert standing()["failed"] == 2
 

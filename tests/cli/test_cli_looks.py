@@ -222,7 +222,7 @@ def test_errors_of_agents_are_counted(system):
         "{name: bad, operations: [{id: x, server: notes, tool: read_note, arguments: {name: no}}]}"
     )
     assert system.omx("run", system.graph(text, "bad.yaml")).code == 1
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while errors() == before:
         assert time.monotonic() < deadline
 
@@ -241,7 +241,9 @@ def test_agents_fit_a_terminal_once_and_live(system):
         assert agents[0][1] == "everything"
         assert agents[0][-2:] == ["3/4", "warm"]
         (below, *_) = [line for line in lines if "notes 20" in line]
-        assert re.fullmatch(r"  notes 2\S+ \d+ \w+ · time 2\S+ \d+ \w+ · gate 2.*", below)
+        assert re.fullmatch(
+            r"  notes 2\S+ \d+ (s|min|h) · time 2\S+ \d+ (s|min|h) · gate 2.*", below
+        )
     assert "broken (broken)" in once[1]
 
 
@@ -279,7 +281,7 @@ def test_a_reader_that_goes_away_is_no_traceback(system):
         cwd=system.folder,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
     )
     assert "Traceback" not in done.stderr
 

@@ -32,7 +32,7 @@ def test_a_run_goes_on_without_its_producer(system, gate):
 
 def _called(gate):
     """Wait until the gate's first tool was called."""
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 90
     while not gate.callers:
         assert time.monotonic() < deadline
         threading.Event().wait(0.01)
@@ -122,7 +122,7 @@ class Terminal:
             return b""
 
     def until(self, condition):
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 90
         while not condition():
             assert time.monotonic() < deadline, self.shown
             threading.Event().wait(0.01)
