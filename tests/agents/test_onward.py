@@ -74,15 +74,21 @@ def test_what_goes_on_here_and_may_have_been_done_is_not_done_again_when_the_age
 def test_a_chain_goes_on_elsewhere_when_its_agent_is_asked_to_end(
     fleet: Fleet, until: Until
 ) -> None:
-    first = fleet.start(4)
+    first, gate = fleet.start(4), fleet.gate()
     names = [f"c{number}" for number in range(20)]
     chain = [
-        fleet.call(name, needs=[before] if before else [], arguments={"seconds": 0.1})
+        fleet.call(
+            name,
+            needs=[before] if before else [],
+            arguments={"gate": str(gate)} if name == "c3" else {},
+        )
         for before, name in zip(["", *names], names, strict=False)
     ]
     run = fleet.submit(*chain)
     until(lambda: fleet.executions()["read c3"] == 1)
     first.signal(signal.SIGTERM)
+    until(lambda: "what is under way ends first" in first.log.read_text())
+    gate.touch()
     fleet.start(4)
     view = run.wait(timeout=60)
     assert first.end() == 0
@@ -96,12 +102,13 @@ def test_a_message_that_came_before_its_turn_comes_back_when_it_is_ready(
     fleet: Fleet, store: Store
 ) -> None:
     """As after a failover: the successor was published, the release of it is not known any more."""
-    agent = fleet.start(4)
+    agent, gate = fleet.start(4), fleet.gate()
     run = fleet.submit(
-        fleet.call("a", arguments={"seconds": 2}), fleet.call("b", "write", needs=["a"])
+        fleet.call("a", arguments={"gate": str(gate)}), fleet.call("b", "write", needs=["a"])
     )
     advance(store, run.id, plans(store)(run.id), ["b"])
     fleet.until(lambda: "is not ready" in agent.log.read_text())
+    gate.touch()
     view = run.wait(timeout=60)
     assert view.state == "succeeded"
     assert one(view, "a").finished <= one(view, "b").started

@@ -89,7 +89,7 @@ def test_operations_wait_for_a_server_that_comes_later_and_are_not_delivered_mea
     view = run.wait(60)
     assert set(states(view).values()) == {"succeeded"}
     assert {one(view, name).attempts for name in view.operations} == {1}
-    assert (record(fleet, agent).circuits, record(fleet, agent).failed) == ({}, {})
+    until(lambda: (record(fleet, agent).circuits, record(fleet, agent).failed) == ({}, {}))
     log = agent.log.read_text()
     assert log.count("is not called for now") == 1
     assert log.count("can be called again") == 1
@@ -122,15 +122,17 @@ def test_operations_fail_with_the_reason_when_nobody_can_call_their_server_for_l
 def test_reads_survive_a_server_that_dies_or_hangs_in_their_middle(
     fleet: Fleet, until: Until, sign: signal.Signals
 ) -> None:
-    agent = fleet.start()
+    agent, gate = fleet.start(), fleet.gate()
+    slow = {"gate": str(gate)}
     run = fleet.submit(
-        *(fleet.call(f"r{n}", timeout=3, arguments={"seconds": 1}) for n in range(20)),
-        *(fleet.call(f"w{n}", "write", timeout=3, arguments={"seconds": 1}) for n in range(5)),
+        *(fleet.call(f"r{n}", timeout=5, arguments=slow) for n in range(20)),
+        *(fleet.call(f"w{n}", "write", timeout=5, arguments=slow) for n in range(5)),
         fleet.call("after", "write", needs=[f"r{n}" for n in range(20)]),
     )
     until(lambda: sum(fleet.executions().values()) >= 21)  # writes take turns
     (server,) = psutil.Process(agent.process.pid).children()
     os.kill(server.pid, sign)
+    gate.touch()
     view = run.wait(60)
     seen = states(view)
     assert {seen[f"r{n}"] for n in range(20)} == {"succeeded"}

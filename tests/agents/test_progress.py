@@ -49,7 +49,7 @@ class Watcher:
         self._thread.start()
 
     def _watch(self, run: Run) -> None:
-        for change in run.changes(30):
+        for change in run.changes(60):
             self.seen.append(change)
 
     @property
@@ -57,7 +57,7 @@ class Watcher:
         return [change.progress.progress for change in self.seen if change.progress]
 
     def end(self) -> list[tuple[str, str]]:
-        self._thread.join(30)
+        self._thread.join(60)
         return [(change.operation, change.state) for change in self.seen]
 
 
@@ -113,7 +113,7 @@ def _omx(fleet: Fleet, *words: str) -> str:
     environ = {**os.environ, "OMX_BROKER_URL": fleet.url, "COLUMNS": "200"}
     command = [sys.executable, "-c", "from omx_tasks.cli.main import main; main()", *words]
     done = subprocess.run(
-        command, env=environ, capture_output=True, text=True, timeout=30, check=True
+        command, env=environ, capture_output=True, text=True, timeout=100, check=True
     )
     return done.stdout
 

@@ -14,7 +14,7 @@ from omx_tasks.broker.transport import register
 from omx_tasks.store.client import Store
 
 Until = Callable[..., None]
-LEASE = 1.5
+LEASE = 3.0
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_a_cancelled_run_goes_on_where_it_was(shared: Fleet, until: Until) -> No
         shared.call("c", needs=["b"]),
     )
     until(lambda: shared.executions()[f"read {second}"])
-    assert run.cancel(timeout=10)
+    assert run.cancel(timeout=60)
     assert states(run.status()) == {"a": "succeeded", "b": "cancelled", "c": "cancelled"}
     run.resume()
     assert run.wait(60).succeeded
@@ -65,11 +65,11 @@ def test_a_write_that_was_cut_off_is_done_again_only_when_that_is_asked_for(
         shared.call("c", arguments=LONG),
     )
     until(lambda: shared.executions()[f"write {key}"])
-    run.cancel(timeout=10)
+    run.cancel(timeout=60)
     assert states(run.status())["a"] == "unknown"
     run.resume()
     until(lambda: states(run.status())["c"] == "running")
-    run.cancel(timeout=10)
+    run.cancel(timeout=60)
     assert states(run.status()) == {"a": "unknown", "b": "skipped", "c": "cancelled"}
     assert shared.executions()[f"write {key}"] == 1
     run.resume("retry")

@@ -26,7 +26,7 @@ def revoke(cluster_url: str, until: Until) -> Iterator[Revoke]:
             names = [agent.name]
             until(lambda: app.control.ping(destination=names, timeout=1))
             name = task_id(run_id, operation)
-            assert app.control.revoke(name, destination=names, reply=True, timeout=5, **how)
+            assert app.control.revoke(name, destination=names, reply=True, timeout=60, **how)
 
         yield revoke
 

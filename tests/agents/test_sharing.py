@@ -20,16 +20,17 @@ KEPT = Path(__file__).parent / "servers" / "kept.py"
 NAMES = ("a", "b", "c", "d")
 
 
-def _equal(fleet: Fleet, tool: str, key: str, seconds: float = 1.0) -> list[Operation]:
-    return [
-        fleet.call(name, tool, arguments={"key": key, "seconds": seconds, "value": [1]})
-        for name in NAMES
-    ]
+def _equal(fleet: Fleet, tool: str, key: str, seconds: float = 1.0, **more: str) -> list[Operation]:
+    arguments = {"key": key, "seconds": seconds, "value": [1], **more}
+    return [fleet.call(name, tool, arguments=arguments) for name in NAMES]
 
 
 def test_equal_reads_under_way_are_one_call_and_are_counted(shared: Fleet) -> None:
-    key = uuid.uuid4().hex
-    view = shared.run(*_equal(shared, "read", key))
+    key, gate = uuid.uuid4().hex, shared.gate()
+    run = shared.submit(*_equal(shared, "read", key, gate=str(gate)))
+    shared.until(lambda: set(states(run.status()).values()) == {"running"})
+    gate.touch()
+    view = run.wait(60)
     assert states(view) == dict.fromkeys(NAMES, "succeeded")
     assert shared.executions()[f"read {key}"] == 1
     assert view.shared == 3

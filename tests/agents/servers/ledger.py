@@ -1,9 +1,10 @@
 """An MCP server that writes down each execution: ``ledger.py FILE``.
 
 Each call appends one line, ``TOOL KEY``, to the file before anything else, and one to ``FILE.ended`` when it is about
-to be answered. ``seconds`` is how long a call takes; calls do not wait for one another. With ``once`` a call hangs the
-first time that its key is written down; the tool ``die`` ends the server then; ``poison`` ends the agent each time. A
-call that its client cancelled appends ``cancelled KEY``.
+to be answered. ``seconds`` is how long a call takes; calls do not wait for one another. Given a ``gate``, a call does
+not end before that file exists. With ``once`` a call hangs the first time that its key is written down; the tool
+``die`` ends the server then; ``poison`` ends the agent each time. A call that its client cancelled appends
+``cancelled KEY``.
 """
 
 import asyncio
@@ -61,6 +62,8 @@ async def call(request: Message) -> None:
     first = (given.get("once") or tool == "die") and lines().count(f"{tool} {key}") == 1
     if first and tool != "die":
         await asyncio.sleep(3600)
+    while "gate" in given and not Path(given["gate"]).exists():
+        await asyncio.sleep(0.01)
     await asyncio.sleep(given.get("seconds", 0))
     os.write(ended, f"{tool} {key}\n".encode())
     match tool:
