@@ -1,7 +1,8 @@
 """What it costs to be seen: an agent's processor time for what it tells, and a scrape of a large system's metrics.
 
 Two agents do the same calls in turns, one of which tells of its operations (``OMX_EVENTS_OPERATIONS``); what counts is
-the median of their pairs. The large system are records in a real cluster: heartbeats as agents write them, and counts
+the median of their pairs. Where py-spy is installed it also says what part of an agent's time all that it does to be
+seen takes. The large system are records in a real cluster: heartbeats as agents write them, and counts
 that the tracker made of events.
 """
 
@@ -15,11 +16,13 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
+from omx_tasks.bench import sampling
 from omx_tasks.bench.figures import Goal
 from omx_tasks.bench.fleet import Agent
 from omx_tasks.bench.place import Measured, Place, Row, independent
 from omx_tasks.bench.sides import our_side
 from omx_tasks.deploy.temporary import temporary_folder
+from omx_tasks.errors import UnavailableError
 from omx_tasks.events import types
 from omx_tasks.monitoring.endpoint import Endpoint
 from omx_tasks.monitoring.metrics import SystemCollector
@@ -32,22 +35,44 @@ from omx_tasks.store.client import Store
 from omx_tasks.store.scripts import Call, script
 
 SLOTS = 32
-#: The part of an agent's processor time that telling may take.
+#: The part of an agent's processor time that telling may take, and that all it does to be seen may take.
 GOAL = Goal("≤", 0.03)
+#: What an agent does to be seen, by the files in which that is.
+PARTS: sampling.Parts = {
+    "telling": (
+        "agents/telling.py",
+        "events/bus.py",
+        "events/log.py",
+        "events/shipper.py",
+        "events/types.py",
+    ),
+    "durations": ("agents/stopwatch.py", "results/durations.py"),
+    "heartbeat": ("agents/heartbeat.py", "Host._record "),
+    "weighing": (
+        "omx_tasks/memory.py",
+        "health/footprint.py",
+        "health/tenure.py",
+        "SessionPool._weigh ",
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Size:
-    """Pairs of runs and the calls of each; agents and tools of the large system, and how often it is scraped."""
+    """Pairs of runs and the calls of each, and how long an agent is sampled (seconds).
+
+    Agents and tools of the large system, and how often it is scraped.
+    """
 
     pairs: int = 7
     calls: int = 1000
     agents: int = 50
     tools: int = 200
     scrapes: int = 20
+    sampled: float = 20.0
 
 
-QUICK = Size(pairs=1, calls=40, agents=5, tools=20, scrapes=2)
+QUICK = Size(pairs=1, calls=40, agents=5, tools=20, scrapes=2, sampled=1.0)
 
 
 def measure(size: Size, say: Callable[[str], None]) -> Measured:
@@ -59,11 +84,12 @@ def measure(size: Size, say: Callable[[str], None]) -> Measured:
         closing(Store(str(side.settings["broker_url"]))) as store,
     ):
         place = Place(folder, side, store, say)
-        rows = [*_telling(place, size), *_scrapes(place, size)]
-    return Measured(size, rows, time.monotonic() - began)
+        notes: list[str] = []
+        rows = [*_telling(place, size, notes), *_scrapes(place, size)]
+    return Measured(size, rows, time.monotonic() - began, notes)
 
 
-def _telling(place: Place, size: Size) -> list[Row]:
+def _telling(place: Place, size: Size, notes: list[str]) -> list[Row]:
     agents = {
         told: Agent(f"tells-{told}", f"sleeper-{told}", SLOTS, tells=told)
         for told in (Told.NONE, Told.ENDED)
@@ -77,6 +103,7 @@ def _telling(place: Place, size: Size) -> list[Row]:
                 used_now = place.watch([by_told[told]])
                 place.run(independent(agent.server, size.calls))
                 used[told].append(used_now()["agent"] / size.calls * 1e6)
+        sampled = _sampled(place, size, agents[Told.ENDED], by_told[Told.ENDED], notes)
     # The first pair is for what is made once.
     silent, telling = used[Told.NONE][1:], used[Told.ENDED][1:]
     parts = [1 - none / ended for none, ended in zip(silent, telling, strict=True)]
@@ -84,6 +111,22 @@ def _telling(place: Place, size: Size) -> list[Row]:
         Row("agent, nothing told", statistics.median(silent), "µs/call"),
         Row("agent, each end told", statistics.median(telling), "µs/call"),
         Row("telling's part of the agent", statistics.median(parts), "", GOAL),
+        *sampled,
+    ]
+
+
+def _sampled(place: Place, size: Size, agent: Agent, pid: int, notes: list[str]) -> list[Row]:
+    """Return what part of its time an agent spends to be seen; nothing where that cannot be sampled."""
+    place.say(f"an agent, sampled for {size.sampled:.0f} s")
+    calls = independent(agent.server, size.calls)
+    try:
+        shares = sampling.parts_of(pid, size.sampled, PARTS, place.folder, lambda: place.run(calls))
+    except UnavailableError as error:
+        notes.append(f"the part of all that an agent does to be seen is left out: {error}")
+        return []
+    return [
+        Row("being seen, part of the agent by py-spy", sum(shares.values()), "", GOAL),
+        *(Row(f"  {part}", share) for part, share in shares.items()),
     ]
 
 
