@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable
+from itertools import starmap
 from typing import Any
 
 from omx_tasks.errors import OmxError
@@ -30,7 +31,7 @@ class Stopwatch:
 
     def __init__(self, courier: Courier) -> None:
         self._courier = courier
-        self._samples: deque[Measured] = deque(maxlen=MOST)
+        self._samples: deque[tuple[str, StoredStep, str, float]] = deque(maxlen=MOST)
         self._openings: deque[tuple[str, float]] = deque(maxlen=MOST)
 
     def __repr__(self) -> str:
@@ -47,9 +48,8 @@ class Stopwatch:
     def add(self, plan: StoredPlan, step: StoredStep, operation: str, outcome: Outcome) -> None:
         """Note how long a call took that succeeded; how soon one fails says nothing about the next."""
         if outcome.state == "succeeded" and outcome.started is not None and outcome.finished:
-            call = call_name(step.server, step.kind, step.target)
             seconds = max(0.0, outcome.finished - outcome.started)
-            self._samples.append(Measured(plan.name, item_of(operation)[0], call, seconds))
+            self._samples.append((plan.name, step, operation, seconds))
 
     def opened(self, server: str, seconds: float) -> None:
         """Note how long it took to open a session."""
@@ -58,8 +58,13 @@ class Stopwatch:
     def _report(self) -> Iterable[tuple[Call, Done | None]]:
         taken = [self._samples.popleft() for _ in range(len(self._samples))]
         opened = [self._openings.popleft() for _ in range(len(self._openings))]
-        calls = [*durations.learn(taken), *durations.learn_openings(opened)]
+        calls = [*durations.learn(starmap(_measured, taken)), *durations.learn_openings(opened)]
         return [(call, _confirmed) for call in calls]
+
+
+def _measured(graph: str, step: StoredStep, operation: str, seconds: float) -> Measured:
+    call = call_name(step.server, step.kind, step.target)
+    return Measured(graph, item_of(operation)[0], call, seconds)
 
 
 def _confirmed(answer: Any) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from omx_tasks.agents.waiting import NO_WAIT, Waiting
 from omx_tasks.agents.work import about
@@ -24,8 +24,8 @@ from omx_tasks.settings import Told
 
 #: An event: type, data, priority (None: its type's), key.
 Happened = tuple[str, dict[str, Any], None, str]
-#: What may wait for company, and for how many seconds: to publish each by itself costs several times as much.
-PATIENT, GATHER = frozenset({"operation.succeeded", "operation.started"}), 0.2
+#: Seconds for which beginnings and successes wait for company: to publish each by itself costs several times as much.
+GATHER = 0.5
 #: Seconds that an agent which stops gives its last events.
 LAST = 5.0
 
@@ -45,6 +45,45 @@ logger = logging.getLogger(__name__)
 _set_name = lru_cache(maxsize=1024)(set_name)
 
 
+class _Ended(NamedTuple):
+    """The end of an operation, without its output; it becomes an event when it leaves with many others."""
+
+    run_id: str
+    graph: str
+    operation: str
+    step: StoredStep
+    waiting: Waiting
+    state: str
+    agent: str | None
+    attempts: int
+    started: float | None
+    finished: float | None
+    error: dict[str, str] | None
+
+    def told(self, template: str | None) -> Happened:
+        """Return the event."""
+        step = self.step
+        data = {
+            "run": self.run_id,
+            "graph": self.graph,
+            "operation": self.operation,
+            "server": step.server,
+            "kind": step.kind,
+            "target": step.target,
+            "priority": step.priority,
+            "capabilities": _set_name(step.capabilities),
+            "agent": self.agent,
+            "template": template,
+            "ready": self.waiting.since,
+            "waited": self.waiting.seconds,
+            "attempts": self.attempts,
+            "started": self.started,
+            "finished": self.finished,
+            "error": self.error,
+        }
+        return f"operation.{self.state}", data, None, self.run_id
+
+
 class Telling:
     """Makes events of what happens on the agent ``agent``; without a ``publisher`` of nothing."""
 
@@ -61,7 +100,7 @@ class Telling:
         self._started = publisher is not None and operations is Told.ALL
         self._ended = publisher is not None and operations in (Told.ENDED, Told.ALL)
         self._failed = publisher is not None and operations is not Told.NONE
-        self._gathered: list[Happened] = []
+        self._gathered: list[Happened | _Ended] = []
 
     def __repr__(self) -> str:
         return f"<Telling {self._agent} left_out={self.left_out}>"
@@ -72,7 +111,7 @@ class Telling:
         """An operation's call begins."""
         if self._started:
             data = {"run": run_id, "operation": operation, "agent": self._agent, "attempt": attempt}
-            self._gather(("operation.started", data, None, run_id))
+            self._gather(("operation.started", data, None, run_id), patient=True)
 
     def operation_over(
         self,
@@ -88,42 +127,29 @@ class Telling:
             _log(run_id, step, operation, outcome)
         if not (self._ended if outcome.state == "succeeded" else self._failed):
             return
-        data = {
-            "run": run_id,
-            "graph": plan.name,
-            "operation": operation,
-            "server": step.server,
-            "kind": step.kind,
-            "target": step.target,
-            "priority": step.priority,
-            "capabilities": _set_name(step.capabilities),
-            "agent": outcome.agent,
-            "template": self._template,
-            "ready": waiting.since,
-            "waited": waiting.seconds,
-            "attempts": outcome.attempts,
-            "started": outcome.started,
-            "finished": outcome.finished,
-            "error": outcome.error,
-        }
-        self._gather((f"operation.{outcome.state}", data, None, run_id))
+        times = (outcome.started, outcome.finished)
+        about = (outcome.state, outcome.agent, outcome.attempts, *times, outcome.error)
+        ended = _Ended(run_id, plan.name, operation, step, waiting, *about)
+        self._gather(ended, patient=outcome.state == "succeeded")
 
     def run_over(self, run_id: str, plan: StoredPlan, state: str) -> None:
         """A run's last operation is over."""
         if self._publisher is not None:
             self._gather((f"run.{state}", {"run": run_id, "name": plan.name}, None, run_id))
 
-    def _gather(self, happened: Happened) -> None:
-        loop = asyncio.get_running_loop()
-        if happened[0] not in PATIENT:
-            loop.call_soon(self._leave)
+    def _gather(self, happened: Happened | _Ended, *, patient: bool = False) -> None:
+        if not patient:
+            asyncio.get_running_loop().call_soon(self._leave)
         elif not self._gathered:
-            loop.call_later(GATHER, self._leave)
+            asyncio.get_running_loop().call_later(GATHER, self._leave)
         self._gathered.append(happened)
 
     def _leave(self) -> None:
         gathered, self._gathered = self._gathered, []
-        self._say(gathered)
+        self._say([self._as_told(one) for one in gathered])
+
+    def _as_told(self, happened: Happened | _Ended) -> Happened:
+        return happened.told(self._template) if isinstance(happened, _Ended) else happened
 
     # --- from any thread ----------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from omx_tasks.graph.durations import Durations, call_name
@@ -37,10 +38,10 @@ class Measured(NamedTuple):
 def learn(samples: Iterable[Measured]) -> list[Call]:
     """Make the calls that fold samples into the averages: one script for up to a thousand averages."""
     gathered: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for sample in samples:
-        graph = keys.operation_durations(sample.graph)
-        gathered[graph, sample.operation].append(sample.seconds)
-        gathered[keys.call_durations(), sample.call].append(sample.seconds)
+    own, general = cache(keys.operation_durations), keys.call_durations()
+    for graph, operation, call, seconds in samples:
+        gathered[own(graph), operation].append(seconds)
+        gathered[general, call].append(seconds)
     averages = list(gathered.items())
     return [_learn(averages[first : first + _BATCH]) for first in range(0, len(averages), _BATCH)]
 
