@@ -87,4 +87,4 @@ def test_the_items_of_a_foreach_are_learned_as_its_duration(shared: Fleet, store
     shared.until(lambda: durations.read(store, graph).operations)
     known = durations.read(store, graph).operations
     assert list(known) == ["each"]
-    assert 0.2 <= known["each"] < 5
+    assert 0.19 <= known["each"] < 5  # the clocks of a server and of its agent differ a little
