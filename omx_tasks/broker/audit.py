@@ -93,7 +93,8 @@ class Death(NamedTuple):
         delivered = f"{self.deliveries} {'delivery' if self.deliveries == 1 else 'deliveries'}"
         if not self.losses:
             return delivered
-        return f"{delivered}, {self.losses} of them to agents that ended with it in hand"
+        all_of_them = self.losses == self.deliveries
+        return f"{delivered}, {'all' if all_of_them else self.losses} to agents that ended with it in hand"
 
 
 class DeadMessage(NamedTuple):

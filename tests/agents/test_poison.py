@@ -127,5 +127,5 @@ def test_an_operation_that_ends_its_agent_each_time_takes_no_other_along(
     assert deaths == 4
     assert states(view) == {"poison": "failed", **{call.id: "succeeded" for call in innocents}}
     said = one(view, "poison").error["message"]
-    assert "4 deliveries, 4 of them to agents that ended with it in hand" in said
+    assert "4 deliveries, all to agents that ended with it in hand" in said
     assert f"omx resume {run.id}" in said

@@ -406,7 +406,7 @@ def test_what_is_lost_too_often_is_dead_and_comes_back_without_a_stain(
             )
         )
     (found,) = audit.dead(bench.store, bench.queue)
-    assert found.reason == "3 deliveries, 3 of them to agents that ended with it in hand"
+    assert found.reason == "3 deliveries, all to agents that ended with it in hand"
     assert audit.replay(bench.store, bench.queue, ["poison"]) == 1
     got = bench.claim()
     assert (got.deliveries[0].count, got.suspect) == (1, "")
