@@ -130,7 +130,7 @@ class Stack:
     def load(self) -> Iterator[Ledger]:
         """Run graphs for as long as this lasts; the ledger is filled when all of them have ended."""
         told, ledger = self.folder / "asked", Ledger()
-        producer = self.client(str(HERE / "load.py"), str(told))
+        producer = self.client(str(HERE / "outside.py"), str(told))
         try:
             yield ledger
             producer.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A producer outside of the containers: ``load.py FILE``. Runs graphs, several at a time, until SIGTERM.
+"""A producer outside of the containers: ``outside.py FILE``. Runs graphs, several at a time, until SIGTERM.
 
 Then it waits for those under way and writes to the file what became of each operation: its key, its tool, its state.
 """
