@@ -10,16 +10,23 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from conftest import _until
 from fleet import Fleet
 
 from omx_tasks.cluster.embedded import EmbeddedCluster
 from omx_tasks.results import joins
 from omx_tasks.runs.cancel import wait_until_settled
 from omx_tasks.store.client import Store
+
+
+def _until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.01)
 
 
 def main() -> None:

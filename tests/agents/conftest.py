@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fleet import Fleet
+from fleet import Fleet, Until
 
 from omx_tasks.store.client import Store
 
 
-def _until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        pause.wait(0.01)
-
-
 @pytest.fixture(scope="session")
-def shared(cluster_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def shared(
+    cluster_url: str, tmp_path_factory: pytest.TempPathFactory, until: Until
+) -> Iterator[Fleet]:
     """One agent with the ledger, the notes and the clock."""
     store = Store(cluster_url, timeout=10.0)
     folder = tmp_path_factory.mktemp("shared")
@@ -34,7 +26,7 @@ def shared(cluster_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         },
         "time": {"command": sys.executable, "args": ["-m", "mcp_server_time"]},
     }
-    fleet = Fleet(folder, cluster_url, store, _until, others)
+    fleet = Fleet(folder, cluster_url, store, until, others)
     fleet.start()
     yield fleet
     fleet.stop()
@@ -42,8 +34,8 @@ def shared(cluster_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture
-def fleet(cluster_url: str, store: Store, tmp_path: Path) -> Iterator[Fleet]:
+def fleet(cluster_url: str, store: Store, tmp_path: Path, until: Until) -> Iterator[Fleet]:
     """No agent yet; what a test starts is stopped after it."""
-    fleet = Fleet(tmp_path, cluster_url, store, _until)
+    fleet = Fleet(tmp_path, cluster_url, store, until)
     yield fleet
     fleet.stop()

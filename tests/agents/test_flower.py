@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import pytest
 import redis
-from conftest import _until
 from fleet import Fleet, states
 from flower_process import FlowerProcess
 
@@ -49,10 +48,10 @@ def url(cluster_url: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def crew(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def crew(url: str, tmp_path_factory: pytest.TempPathFactory, until: Until) -> Iterator[Fleet]:
     """One agent of two slots."""
     store = Store(url, timeout=10.0)
-    fleet = Fleet(tmp_path_factory.mktemp("crew"), url, store, _until)
+    fleet = Fleet(tmp_path_factory.mktemp("crew"), url, store, until)
     fleet.start(slots=2)
     yield fleet
     fleet.stop()
@@ -60,12 +59,16 @@ def crew(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 @pytest.fixture(scope="module")
-def flower(crew: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowerProcess]:
+def flower(
+    crew: Fleet, tmp_path_factory: pytest.TempPathFactory, until: Until
+) -> Iterator[FlowerProcess]:
     """Flower, once it knows the agent; nothing went wrong in it, and it told nobody the password."""
     flower = FlowerProcess(crew.url, tmp_path_factory.mktemp("flower") / "log")
     name = crew.agents[0].name
-    _until(flower.answers, 60)
-    _until(lambda: "active_queues" in flower.get("/api/workers", refresh=1).get(name, {}))
+    until(flower.answers)
+    # It asks for each by itself, and shows what came in time.
+    wanted = {"active_queues", "stats"}
+    until(lambda: wanted <= flower.get("/api/workers", refresh=1).get(name, {}).keys())
     yield flower
     flower.stop()
     log = flower.log.read_text()
@@ -160,8 +163,9 @@ def test_an_agent_is_controlled(flower: FlowerProcess, crew: Fleet, until: Until
     agent = crew.agents[0]
 
     def size() -> int:
+        """Return what the agent said; 0 where it did not answer in time."""
         inspected = flower.get("/api/workers", refresh=1, workername=agent.name)[agent.name]
-        return int(inspected["stats"]["pool"]["max-concurrency"])
+        return int(inspected.get("stats", {}).get("pool", {}).get("max-concurrency", 0))
 
     flower.order(f"/api/worker/pool/grow/{agent.name}", n=3)
     until(lambda: size() == 5)

@@ -208,6 +208,12 @@ TIME = {"command": sys.executable, "args": ["-m", "mcp_server_time"]}
 GATED = {"command": sys.executable, "args": ["-S", str(GATE)], "omx": {"read_only": ["look"]}}
 
 
+@pytest.fixture
+def gated() -> dict[str, Any]:
+    """What a server file says of the gate."""
+    return GATED
+
+
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory, forks: None) -> Iterator[Place]:
     """The one running system that tests share: notes, time, the gate, and a server that is broken."""

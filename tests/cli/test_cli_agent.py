@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from conftest import GATED, Place
+
+if TYPE_CHECKING:
+    from conftest import Place
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -41,8 +43,10 @@ def _agents(system: Place) -> dict[str, dict[str, Any]]:
     return {one["name"].partition("@")[0]: one for one in found}
 
 
-def test_agents_of_a_template_come_and_go_in_the_background(system: Place) -> None:
-    roles = {"gate": {**GATED, "omx": {"roles": ["git"], "read_only": ["look"]}}}
+def test_agents_of_a_template_come_and_go_in_the_background(
+    system: Place, gated: dict[str, Any]
+) -> None:
+    roles = {"gate": {**gated, "omx": {"roles": ["git"], "read_only": ["look"]}}}
     file = system.servers(roles, "coder.json")
     bounds = ("--min", 1, "--max", 3, "--idle", 30)
     words = ("agent", "start", "--name", "mine", *bounds, "--mcp-config", file, "--detach")
@@ -66,8 +70,10 @@ def test_agents_of_a_template_come_and_go_in_the_background(system: Place) -> No
     assert not [one for one in system.processes() if "mine" in _words(one)]
 
 
-def test_ctrl_c_stops_agents_in_the_foreground(system: Place, start: Callable[..., Any]) -> None:
-    file = system.servers({"gate": GATED}, "plain.json")
+def test_ctrl_c_stops_agents_in_the_foreground(
+    system: Place, gated: dict[str, Any], start: Callable[..., Any]
+) -> None:
+    file = system.servers({"gate": gated}, "plain.json")
     agents = start("--name", "front", "--count", 2, "--mcp-config", file)
     agents.until(lambda: "2 agents warm; Ctrl-C stops" in agents.err)
     assert {"front1", "front2"} <= _agents(system).keys()
@@ -87,8 +93,10 @@ def test_ctrl_c_stops_agents_in_the_foreground(system: Place, start: Callable[..
         (["--name", "Nine9"], "write small letters"),
     ],
 )
-def test_what_can_start_no_agent_is_told(system: Place, words: list[str], said: str) -> None:
-    file = system.servers({"gate": GATED}, "plain.json")
+def test_what_can_start_no_agent_is_told(
+    system: Place, gated: dict[str, Any], words: list[str], said: str
+) -> None:
+    file = system.servers({"gate": gated}, "plain.json")
     told = system.omx("agent", "start", *words, "--mcp-config", file)
     assert told.code == 2
     assert said.format(file=file) in told.err
