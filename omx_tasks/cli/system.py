@@ -14,6 +14,7 @@ from omx_tasks import settings
 from omx_tasks.cli.output import config_option, json_option, print_json, say, warn
 from omx_tasks.cli.target import server_file, warn_of_broken
 from omx_tasks.coordination.registry import coordinators
+from omx_tasks.deploy.detached import GREETING, start
 from omx_tasks.deploy.interrupts import wait_for_one
 from omx_tasks.errors import ConfigurationError, UnavailableError
 from omx_tasks.home import Home, System
@@ -71,8 +72,6 @@ def up(
     if settings.current().template:
         warn("OMX_TEMPLATE is for single agents: those of a system offer everything")
     if detach:
-        from omx_tasks.deploy.detached import start
-
         options = ["--agents", agents, "--most-agents", most, "--slots", slots]
         found = start(home, [*options, "--mcp-config", servers.path.resolve()], os.environ, say)
         _greet(found, as_json)
@@ -106,7 +105,7 @@ def _greet(system: System, as_json: bool) -> None:
     store.close()
     if as_json:
         print_json(asdict(system))
-    say(f"ready: {system.broker_url}\nmetrics: {system.metrics}\nrun a graph: omx run GRAPH")
+    say(f"{GREETING}{system.broker_url}\nmetrics: {system.metrics}\nrun a graph: omx run GRAPH")
 
 
 def _is_settled(store: Store, deadline: float) -> bool:

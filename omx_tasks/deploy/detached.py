@@ -20,6 +20,8 @@ from omx_tasks.store.client import Store
 #: Seconds in which a system must be ready, and in which one that was interrupted must have stopped.
 READY, STOP = 150.0, 30.0
 POLL = 0.05
+#: How `omx up` begins to say where the system is, once all is ready.
+GREETING = "ready: "
 _OURS = "omx: "
 
 
@@ -92,6 +94,8 @@ def _wait_until_ready(
             ready = system is not None and system.ready and system.pid == supervisor.pid
             for line in _whole_lines(steps):
                 step, wrong = _said(line)
+                if step.startswith(GREETING):  # whoever waits for it gives that itself
+                    break
                 if step and not wrong:  # what is wrong or doubtful: this process says that, too
                     say(step)
             if system is not None and ready:

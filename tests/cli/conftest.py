@@ -223,7 +223,7 @@ def system(tmp_path_factory: pytest.TempPathFactory, forks: None) -> Iterator[Pl
     try:
         up = place.omx("up", "--detach", "--json", OMX_LEASE="2", OMX_OVERDUE="3")
         assert up.code == 0, up.err
-        assert "2 agents warm" in up.err
+        assert [up.err.count(step) for step in ("2 agents warm", "run a graph")] == [1, 1]
         assert [one["leads"] for one in place.omx("coordinators", "--json").json] == [True]
         yield place
         assert place.omx("down").code == 0
