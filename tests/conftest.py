@@ -1,4 +1,7 @@
-"""One real cluster for the whole session, three masters with a replica each, which dies with the test process."""
+"""One real cluster for the whole session, three masters with a replica each, which dies with the test process.
+
+No example of a property has a deadline: a machine that is busy with something else is no mistake.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,15 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from omx_tasks.cluster.embedded import EmbeddedCluster
 from omx_tasks.store.client import Store
 
 Until = Callable[..., None]
+
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 
 def pytest_configure() -> None:
@@ -55,7 +62,7 @@ def queue() -> str:
 def until() -> Until:
     """Wait for a condition to come true, at most so many seconds."""
 
-    def wait(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    def wait(condition: Callable[[], object], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         pause = threading.Event()
         while not condition():

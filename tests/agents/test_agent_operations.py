@@ -59,6 +59,7 @@ def test_tools_resources_prompts_foreach_and_joins_work_together(shared: Fleet) 
     assert one(view, "guide").text.startswith("# How to write a brief")
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("count", [1, 10_000])
 def test_a_foreach_over_any_number_of_items_runs_each_once(shared: Fleet, count: int) -> None:
     prefix = uuid.uuid4().hex
@@ -67,7 +68,7 @@ def test_a_foreach_over_any_number_of_items_runs_each_once(shared: Fleet, count:
         shared.call("list", arguments={"value": items}),
         shared.call("each", foreach="${list.structured.value}", arguments={"key": "${item}"}),
         shared.call("end", arguments={"value": "${length(each)}"}),
-        seconds=100,
+        seconds=250,
     )
     assert one(view, "end").structured["value"] == count
     counted = shared.executions()

@@ -33,7 +33,7 @@ def _plan(fleet: Fleet, *words: object) -> str:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=True,
     )
     return done.stdout
@@ -66,7 +66,7 @@ def test_the_second_run_of_a_graph_puts_the_slow_branch_first(
     assert steps["slow"]["seconds"] >= 0.5
 
     known: Durations = durations.read(store, graph)
-    assert 0.5 <= known.operations["slow"] < 5
+    assert 0.5 <= known.operations["slow"] < 60
     assert _critical(compile_plan(graph, known)) == ["begin", "slow", "end"]
 
     second = submit_graph(store, graph, {})
@@ -87,4 +87,4 @@ def test_the_items_of_a_foreach_are_learned_as_its_duration(shared: Fleet, store
     shared.until(lambda: durations.read(store, graph).operations)
     known = durations.read(store, graph).operations
     assert list(known) == ["each"]
-    assert 0.19 <= known["each"] < 5  # the clocks of a server and of its agent differ a little
+    assert 0.19 <= known["each"] < 60  # the clocks of a server and of its agent differ a little

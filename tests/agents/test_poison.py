@@ -95,12 +95,12 @@ def test_a_task_that_ends_its_child_process_each_time_is_dead_after_so_many(
     bench: Bench, tmp_path: Path, until: Until
 ) -> None:
     agent = bench.start("-P", "prefork", "-c", "1")
-    until(bench.dead, 20)
+    until(bench.dead)
     assert bench.deaths == MOST
     bench.app.send_task("agent_tasks.touch", (str(tmp_path / "other"),), queue=bench.queue)
-    until(lambda: bench.report.stats.counters.get("acked") == 1, 20)
+    until(lambda: bench.report.stats.counters.get("acked") == 1)
     assert audit.replay(bench.store, bench.queue, bench.dead()) == 1
-    until(lambda: bench.deaths == 2 * MOST and bench.dead(), 20)
+    until(lambda: bench.deaths == 2 * MOST and bench.dead())
     assert agent.process.poll() is None
     assert audit.drop(bench.store, bench.queue, bench.dead()) == 1
     assert (bench.report.present, bench.report.missing) == (0, 0)

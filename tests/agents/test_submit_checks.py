@@ -103,6 +103,6 @@ def _omx(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )

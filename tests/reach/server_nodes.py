@@ -82,7 +82,7 @@ class ServerNodes:
         return "cluster_state:ok" in info and "cluster_known_nodes:3" in info
 
     def _until(self, condition: Any) -> None:
-        deadline, pause = time.monotonic() + 20, threading.Event()
+        deadline, pause = time.monotonic() + 60, threading.Event()
         while True:
             with contextlib.suppress(redis.ConnectionError):
                 if condition():
