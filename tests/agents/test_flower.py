@@ -125,7 +125,7 @@ def test_the_result_of_an_operation_that_failed_or_was_skipped_is_told(
     flower: FlowerProcess, crew: Fleet
 ) -> None:
     run = crew.submit(crew.call("wrong", tool="nothing"), crew.call("then", needs=["wrong"]))
-    assert states(run.wait(20)) == {"wrong": "failed", "then": "skipped"}
+    assert states(run.wait(60)) == {"wrong": "failed", "then": "skipped"}
     failed = flower.get(f"/api/task/result/{task_id(run.id, 'wrong')}")
     assert failed["state"] == "FAILURE"
     assert "nothing" in failed["result"]

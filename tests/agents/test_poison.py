@@ -123,7 +123,7 @@ def test_an_operation_that_ends_its_agent_each_time_takes_no_other_along(
             agent = fleet.start(lease=1)
         pause.wait(0.05)
     reconcile(store, plans(store), age=0)
-    view = run.wait(20)
+    view = run.wait(60)
     assert deaths == 4
     assert states(view) == {"poison": "failed", **{call.id: "succeeded" for call in innocents}}
     said = one(view, "poison").error["message"]

@@ -152,7 +152,7 @@ def test_a_server_that_now_and_then_opens_slowly_is_opened_all_the_earlier(
     run = fleet.submit(gate(fleet).model_copy(update={"expect": 60}), nap(slow, "after", "gate"))
     until(lambda: session(fleet, agent, slow)["state"] == "idle")
     open_gate(fleet)
-    assert one(run.wait(30), "after").cold == 0
+    assert one(run.wait(60), "after").cold == 0
 
 
 def test_a_run_that_was_submitted_while_nothing_was_heard_is_prepared_for(
@@ -168,7 +168,7 @@ def test_a_run_that_was_submitted_while_nothing_was_heard_is_prepared_for(
     agent.signal(signal.SIGCONT)
     until(lambda: session(fleet, agent, slow)["state"] == "idle")
     open_gate(fleet)
-    assert one(run.wait(30), "after").cold == 0
+    assert one(run.wait(60), "after").cold == 0
 
 
 def test_a_server_that_rests_is_closed_but_not_while_a_run_needs_it(

@@ -128,7 +128,7 @@ def test_a_broadcast_whose_confirmation_was_lost_is_sent_again_and_heard_once(
     for number in (1, 2):
         Producer(channel, exchange).publish(number)
     while len(got) < 2:
-        connection.drain_events(timeout=5)
+        connection.drain_events(timeout=60)
     assert [message.payload for message in got] == [1, 2]
 
 
@@ -709,7 +709,7 @@ def test_a_process_has_one_suspect_at_a_time_whatever_queues_they_come_from(
     consumer.consume()
     for taken in range(1, 5):
         while len(got) < 2 + taken:
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=60)
         assert sum(_stats(store, name).suspects for name in names) == 4 - taken
         (held,) = [m for m in got if m.payload == "suspect" and not m.acknowledged]
         held.ack()

@@ -282,7 +282,7 @@ def test_an_event_is_sent_for_every_message_where_the_app_says_so(app: Celery, t
         with receiver.consumer_context(wakeup=False) as (listening, _, _):
             ids = publish_many(app.tasks["add"], CALLS)
             while len(sent) < len(CALLS):
-                listening.drain_events(timeout=5)
+                listening.drain_events(timeout=60)
     assert sent == ids
     assert len(take()) == len(CALLS)
 

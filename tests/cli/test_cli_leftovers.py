@@ -118,7 +118,7 @@ def test_down_ends_the_servers_that_agents_left_where_none_is_up_any_more(place)
         left = int(ended.stdout)
         done = place.omx("down", "--json")
         with contextlib.suppress(psutil.NoSuchProcess):
-            psutil.Process(left).wait(5)
+            psutil.Process(left).wait(60)
         if done.code == 0:
             break
         assert "there is nothing to stop" in done.err

@@ -83,7 +83,7 @@ def test_calls_with_tokens_are_answered_side_by_side(run, guarded, opened):
 
     async def scenario():
         async with opened(web.config(auth=ROBOT)) as session:
-            slow = asyncio.create_task(call(session, "tool", "nap", {"seconds": 8}, timeout=60))
+            slow = asyncio.create_task(call(session, "tool", "nap", {"seconds": 50}, timeout=60))
             while not len(session.flights):
                 await asyncio.sleep(0)
             value = await add(session)
