@@ -28,6 +28,7 @@ from omx_tasks.deploy.forking import Forking
 from omx_tasks.errors import OmxError
 from omx_tasks.logs.begin import begin
 from workers import agent
+from workers.rehearsal import rehearse
 
 #: What a worker imports only when it starts, beside the steps of which it is made.
 LATER = (
@@ -74,6 +75,7 @@ def prepare() -> None:
         app.events.Receiver, app.events.Dispatcher, app.amqp.queues  # noqa: B018
         Draft202012Validator.check_schema({"type": "object"})
         ready.build()
+        rehearse()
     gc.freeze()
 
 
