@@ -180,6 +180,15 @@ def test_a_dead_message_is_shown_with_all_that_it_carries(bench, until):
     assert bench.omx("dead", "show", "m1", "--json").json["id"] == "m1"
 
 
+def test_it_says_which_messages_are_suspects(bench, until):
+    bench.publish("m1", "m2")
+    for _ in range(2):
+        until(lambda: bench.claim(lease=1))
+    until(lambda: bench.claim(most=0) == [] and bench.line()["suspects"] == 2)
+    assert bench.line()["waiting"]["P2"] == 2
+    assert f"{bench.queue}: 2 suspects" in bench.omx().err
+
+
 def test_dead_messages_are_put_back_or_dropped_by_their_ids(bench, until):
     bench.kill("m1", "m2", "m3", until=until)
     replayed = bench.omx("dead", "replay", "m1")
