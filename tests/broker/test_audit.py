@@ -153,15 +153,18 @@ def test_each_connection_that_consumes_a_queue_is_counted(
     store.run(queues.declare(queue))
     assert consumers() == 0
     taking = [Consumer(connect(), [Queue(queue)]) for _ in range(2)]
+
+    def counted() -> int:
+        for consumer in taking:
+            with contextlib.suppress(TimeoutError):
+                consumer.connection.drain_events(timeout=0.01)
+        return consumers()
+
     for consumer in taking:
         consumer.consume()
-        with contextlib.suppress(TimeoutError):
-            consumer.connection.drain_events(timeout=0.05)
-    until(lambda: consumers() == 2)
+    until(lambda: counted() == 2)
     taking[0].cancel()
-    with contextlib.suppress(TimeoutError):
-        taking[0].connection.drain_events(timeout=0.05)
-    until(lambda: consumers() == 1)
+    until(lambda: counted() == 1)
 
 
 def test_declared_queues_are_listed_and_lapsed_ones_are_not(

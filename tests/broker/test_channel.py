@@ -689,7 +689,7 @@ def test_a_message_that_cannot_be_read_ends_among_the_dead_and_stops_nobody(
     def all_settled() -> bool:
         with contextlib.suppress(TimeoutError):
             connection.drain_events(timeout=0.05)
-        return queues.read_stats(store.run(queues.stats(queue))).dead == 2
+        return bool(got) and queues.read_stats(store.run(queues.stats(queue))).dead == 2
 
     until(all_settled)
     assert [message.payload for message in got] == ["readable"]
