@@ -78,7 +78,7 @@ def user(store: Store) -> Iterator[User]:
 def test_a_worker_and_its_callers_need_no_more_than_the_rule(user: User, tmp_path: Path) -> None:
     with TaskWorker(user.may(access.RULE), tmp_path / "log") as worker:
         assert worker.call("add", 1, 2) == 3
-        ping = worker.app.control.ping([f"{worker.queue}@test"], timeout=5)
+        ping = worker.app.control.ping([f"{worker.queue}@test"], timeout=60)
         assert ping == [{f"{worker.queue}@test": {"ok": "pong"}}]
         header = [worker.task("add", i, i) for i in range(4)]
         result = chord(header)(worker.task("total"))
@@ -122,7 +122,7 @@ def test_a_graph_runs_under_the_rule(tmp_path: Path, until: Until) -> None:
     agent = subprocess.Popen(command, env=environ, cwd=tmp_path, stdout=log, stderr=log)
     store = Store(url, timeout=10)
     try:
-        until(lambda: agents(store), 30)
+        until(lambda: agents(store))
         run = [sys.executable, "-m", "omx_tasks.cli.main", "run", "two.yaml"]
         done = subprocess.run(
             run, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
