@@ -28,5 +28,5 @@ def test_handlers_of_the_folder_are_found(cluster_url: str, tmp_path: Path) -> N
     # A cluster that was made this second may say first that its replicas have confirmed nothing yet.
     assert any(line == "serving shop.paid\n" for line in process.stderr)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 0
