@@ -46,6 +46,10 @@ ROWS: dict[str, tuple[str, ...]] = {
         "tests/deploy/test_deploy_nursery.py::test_killed_agents_come_back_and_a_drain_loses_no_operation",
         "tests/cli/test_cli_leftovers.py::test_a_call_that_may_not_be_repeated_is_unknown_after_its_agent_was_killed",
     ),
+    "Each agent that takes one certain operation": (
+        "tests/agents/test_poison.py::test_an_operation_that_ends_its_agent_each_time_takes_no_other_along",
+        "tests/broker/test_channel.py::test_a_process_has_one_suspect_at_a_time_whatever_queues_they_come_from",
+    ),
     "All agents": (
         "tests/degradation/test_without.py::test_without_agents_runs_and_orders_wait_and_a_submission_must_say_that_it_may",
     ),
