@@ -25,6 +25,9 @@ from omx_tasks.store.client import Store
 #: Seconds for all agents to be warm, and to end.
 WARM, GRACE = 60.0, 10.0
 PAUSE = 0.02
+#: What an agent is started with, before its name: the lean program, and Celery's own.
+AGENT = (sys.executable, "-m", "workers.agent", "--name")
+CELERY = (sys.executable, "-m", "celery", "-A", "omx_tasks", "worker", "-n")
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,15 @@ def running(folder: Path, store: Store, agents: Sequence[Agent]) -> Iterator[lis
 
 @contextmanager
 def started(
-    folder: Path, store: Store, environs: Mapping[str, Mapping[str, str]], patience: float = WARM
+    folder: Path,
+    store: Store,
+    environs: Mapping[str, Mapping[str, str]],
+    patience: float = WARM,
+    program: Sequence[str] = AGENT,
 ) -> Iterator[list[int]]:
     """Run agents of these names, each with its environment, started one by one; warm within ``patience`` seconds."""
     nodes = [node(name) for name in environs]
-    processes = [process(folder, one) for one in nodes]
+    processes = [process(folder, one, program) for one in nodes]
     try:
         for one, given in zip(processes, environs.values(), strict=True):
             one.start(given)
@@ -62,11 +69,10 @@ def started(
         end_all(processes, GRACE)
 
 
-def process(folder: Path, node: str) -> Process:
+def process(folder: Path, node: str, program: Sequence[str] = AGENT) -> Process:
     """Return an agent that is a process of its own; it does not run yet."""
     name = node.partition("@")[0]
-    command = [sys.executable, "-m", "workers.agent", "--name", node]
-    return Process(name, command, folder / f"{name}.log")
+    return Process(name, [*program, node], folder / f"{name}.log")
 
 
 def node(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -76,8 +76,14 @@ def forked(place: Place, count: int, environ: Mapping[str, str]) -> Iterator[lis
 
 
 @contextmanager
-def separate(place: Place, count: int, environ: Mapping[str, str]) -> Iterator[list[int]]:
-    """Run agents that are started one by one."""
-    environs = {f"separate{number}": environ for number in range(count)}
-    with fleet.started(place.folder, place.store, environs, WARM) as pids:
+def separate(
+    place: Place,
+    count: int,
+    environ: Mapping[str, str],
+    name: str = "separate",
+    program: Sequence[str] = fleet.AGENT,
+) -> Iterator[list[int]]:
+    """Run agents that are started one by one, with this program."""
+    environs = {f"{name}{number}": environ for number in range(count)}
+    with fleet.started(place.folder, place.store, environs, WARM, program) as pids:
         yield pids
