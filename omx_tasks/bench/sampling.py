@@ -1,6 +1,7 @@
 """Where a process spends its time, by a sampling profiler that looks at it from outside: py-spy, if that is installed.
 
-Only threads that hold Python's lock are sampled: those that wait, or have been left waiting by a busy machine, are not.
+Only threads that hold Python's lock are sampled, not those that wait. On a machine that is busy with other things a
+long stretch of work counts for more than it uses, since it is interrupted sooner than a short one.
 """
 
 from __future__ import annotations
