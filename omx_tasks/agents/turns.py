@@ -135,13 +135,17 @@ class Turns:
         return passing.over
 
     def of(self, server: str) -> dict[str, Any]:
-        """Return what a live server's catalogue says: its tools that take turns, and the expression of a resource."""
+        """Return what a live server's catalogue says: its tools that take turns, and the expression of a resource.
+
+        And which tools only read by the server file, whatever the server says.
+        """
         session, hints = self._sessions.live(server), self._servers[server].hints
         tools = frozenset[str]()
         if session is not None and not hints.stateful:
             tools = session.names("tool")
         writes = tools - hints.read_only - self._read_only(server)
-        return {"tools": sorted(writes), "resource": hints.resource}
+        declared = sorted(hints.read_only)
+        return {"tools": sorted(writes), "resource": hints.resource, "read_only": declared}
 
     def _writes(self, step: StoredStep) -> bool:
         config = self._servers.get(step.server)

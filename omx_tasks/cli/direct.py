@@ -34,7 +34,8 @@ def probe_all(configs: Mapping[str, ServerConfig]) -> tuple[dict[str, Any], dict
         }
         for name, future in asked.items():
             try:
-                offered[name] = future.result()
+                declared = {"read_only": sorted(configs[name].hints.read_only)}
+                offered[name] = {**future.result(), "turns": declared}
             except OmxError as error:
                 broken[name] = str(error)
     finally:

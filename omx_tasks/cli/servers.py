@@ -86,12 +86,13 @@ def _only(
 
 def _rows(entry: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Yield kind, name, arguments (those that may be left out in brackets) and description of each thing."""
+    declared = (entry.get("turns") or {}).get("read_only", ())
     for tool in entry["tools"]:
         schema = tool.get("inputSchema") or {}
         required = set(schema.get("required", ()))
         words = [(name, name in required) for name in schema.get("properties", {})]
         read_only = (tool.get("annotations") or {}).get("readOnlyHint")
-        kind = "tool" if read_only else "tool (may write)"
+        kind = "tool" if read_only or tool["name"] in declared else "tool (may write)"
         yield kind, tool["name"], _arguments(words), first_line(tool.get("description"))
     for resource in entry["resources"]:
         yield "resource", resource["uri"], "", first_line(resource.get("description"))

@@ -131,6 +131,14 @@ def test_tools_shows_what_may_be_left_out_in_brackets(system):
     assert "tool (may write)" in shown.out
 
 
+def test_tools_that_the_server_file_calls_read_only_are_shown_as_such(system, place):
+    for one in (system, place):
+        kinds = re.findall(
+            r"^gate +(tool|tool \(may write\)) +(\w+) ", one.omx("tools", "gate").out, re.M
+        )
+        assert kinds == [("tool", "look"), ("tool (may write)", "change")]
+
+
 def test_tools_json_has_each_server_and_a_warning_for_the_broken_one(system):
     shown = system.omx("tools", "--json")
     assert shown.json.keys() == {"notes", "time", "gate"}
