@@ -21,7 +21,7 @@ _COLORS = {"succeeded": "green", "running": "cyan"}
 def show_run(console: Console, view: RunView, waits: Mapping[str, str] | None = None) -> None:
     """Print one line about the run and a table of its operations; ``waits`` says what some wait for."""
     state = (view.state, _COLORS.get(view.state, "red"))
-    took = f" in {duration(view.seconds)}{shared(view)}{why(view)}"
+    took = f" {'in' if view.over else 'for'} {duration(view.seconds)}{shared(view)}{why(view)}"
     console.print(Text.assemble((view.name, "bold"), f" {view.run}  ", state, took), soft_wrap=True)
     rows = [_row(name, one, (waits or {}).get(name)) for name, one in _each(view)]
     print_table(("", "operation", "agent", "call", "result"), rows)

@@ -107,6 +107,7 @@ def test_detach_prints_the_id_and_result_waits_for_the_end(system, gate):
     run = submitted.out.strip()
     assert submitted.code == 0
     assert system.omx("status", run, "--json").json["state"] == "running"
+    assert "running for " in system.omx("status", run).out
     gate.open()
     waited = system.omx("result", run, "--json")
     assert (waited.code, waited.json["run"], waited.json["state"]) == (0, run, "succeeded")
