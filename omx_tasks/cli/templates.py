@@ -119,7 +119,7 @@ def _show(template: Template, filling: Mapping[str, list[str]] | None) -> None:
             f"{warm.min} to {warm.max} agents; one too many goes after {warm.idle:g} s of rest",
         ),
         ("memory", f"{template.memory / 2**20:g} MiB for one agent and its servers"),
-        ("start one", f"OMX_TEMPLATE={template.name} celery -A omx_tasks worker"),
+        ("start some", f"omx agent start {template.name}"),
     ]
     for title, text in rows:
         console.print(Text.assemble((f"{title:<14}", "dim"), text), soft_wrap=True)
