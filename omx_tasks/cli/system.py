@@ -129,15 +129,14 @@ def down(as_json: bool) -> None:
     if system is not None:
         _stop(home, system)
     left_behind = reaper.reap_orphans()
-    if system is None and not left_behind:
-        raise ConfigurationError(f"no system is up in {home.folder}: there is nothing to stop")
-    if as_json:
-        pid = system and system.pid
-        print_json({"folder": str(home.folder), "pid": pid, "left_behind": left_behind})
-    said = "no system is up" if system is None else "stopped the system"
-    say(f"{said} in {home.folder}")
     if left_behind:
         say(f"ended {left_behind} processes of MCP servers that dead agents had left behind")
+    if system is None:
+        raise ConfigurationError(f"no system is up in {home.folder}: there is nothing to stop")
+    if as_json:
+        found = {"folder": str(home.folder), "pid": system.pid, "left_behind": left_behind}
+        print_json(found)
+    say(f"stopped the system in {home.folder}")
 
 
 def _stop(home: Home, system: System) -> None:
