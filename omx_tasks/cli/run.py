@@ -104,6 +104,8 @@ def run(
             return
         reported = _reported(store, view, report)
     _print(plan, view, as_json)
+    if stays and not view.succeeded:
+        say(f"to do what is not done: omx resume {view.run}")
     sys.exit(0 if view.succeeded and reported else 1)
 
 

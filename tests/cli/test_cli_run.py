@@ -93,6 +93,7 @@ def test_a_failed_operation_skips_what_needs_it_and_makes_the_exit_code_1(system
     assert operations["now"]["error"].keys() == {"kind", "message"}
     assert operations["now"]["error"]["kind"] == "tool"
     assert "operation 'now' failed: " in done.err
+    assert f"omx resume {done.json['run']}" in done.err
 
 
 def test_a_foreach_over_what_is_no_list_fails_as_a_single_object(system):
