@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 from celery import Task, shared_task
 
 from omx_tasks.agents.back import rejection
-from omx_tasks.agents.cutoff import CallMade, in_doubt
+from omx_tasks.agents.cutoff import in_doubt
 from omx_tasks.agents.process import ProcessHost
+from omx_tasks.agents.work import CallMade
 from omx_tasks.errors import OmxError, OperationError, UnavailableError, UsageError
 from omx_tasks.results.joins import Outcome
 

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from omx_tasks.agents.caller import Caller
-from omx_tasks.agents.cutoff import CallMade, cut_off, in_doubt
+from omx_tasks.agents.cutoff import cut_off, in_doubt
 from omx_tasks.agents.expanding import expand
 from omx_tasks.agents.own_sessions import OwnSessions
 from omx_tasks.agents.progress import Reporter
@@ -27,7 +27,7 @@ from omx_tasks.agents.run_state import RunOverError, RunState
 from omx_tasks.agents.slots import Slots
 from omx_tasks.agents.telling import Telling
 from omx_tasks.agents.turns import Place, Turns
-from omx_tasks.agents.work import Work
+from omx_tasks.agents.work import CallMade, Work
 from omx_tasks.errors import OmxError, OperationError
 from omx_tasks.graph import references
 from omx_tasks.graph.stored import StoredPlan, StoredStep, item_of

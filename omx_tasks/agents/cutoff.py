@@ -10,41 +10,18 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from omx_tasks.agents.work import Work
 from omx_tasks.errors import OperationError
 from omx_tasks.graph.stored import StoredStep, item_of
 from omx_tasks.results.joins import Outcome
 
-if TYPE_CHECKING:
-    from omx_tasks.agents.work import Work
-
 REVOKED = OperationError("lost", "the task was revoked")
 CANCELLED = OperationError("cancelled", "the run was cancelled")
 PERHAPS = "while the call was under way; the tool is neither read-only nor idempotent: it may have been done"
-
-
-@dataclass
-class CallMade:
-    """How far the call of an operation is: its attempts with this one, when it began, its outcome if it has one.
-
-    ``agent`` made it where that was another one.
-    """
-
-    attempts: int = 0
-    began: float | None = None
-    outcome: Outcome | None = None
-    agent: str | None = None
-
-    @classmethod
-    def noted(cls, note: str) -> CallMade:
-        """Return what another delivery noted of its call before it made that."""
-        about = json.loads(note)
-        return cls(about["attempt"], about["at"], agent=about["agent"])
 
 
 @dataclass

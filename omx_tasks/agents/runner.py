@@ -138,7 +138,7 @@ class Runner:
         seconds its call may take at most, ``ready`` since when it waits (Unix seconds). One of its successors may go
         ``onward`` here: it comes with what was ``begun``, on the loop.
         """
-        work = Work(self, run_id, operation, done)
+        work = Work(run_id, operation, self.new_token(), done=done, cut_off=self._cut_off)
         work.revoked, work.limit, work.onward, work.begun = revoked, limit, onward, begun
         work.redelivered, work.waiting = redelivered, Waiting.told(ready)
         with self._idle:
@@ -174,17 +174,6 @@ class Runner:
         self.submit(run_id, operation, done, redelivered=redelivered, ready=ready)
         return answer.result()
 
-    def revoke(self, work: Work) -> None:
-        """Cancel an operation that is under way: its server is told."""
-        work.revoked = True
-        with contextlib.suppress(RuntimeError):
-            self._handover.call(_cancel, work)
-
-    def give_up(self, work: Work) -> None:
-        """End an operation that is under way without an outcome: it will be delivered again."""
-        with contextlib.suppress(RuntimeError):
-            self._handover.call(_cancel, work)
-
     def runs(self) -> list[str]:
         """Return the runs of which something is under way."""
         with self._idle:
@@ -195,7 +184,7 @@ class Runner:
         with self._idle:
             works = self._by_run.of(run_id)
         for work in works:
-            self._end_cancelled(work)
+            self._cancel(work)
 
     def end_earlier(self, run_id: str, generation: str) -> None:
         """End what is of a run as it was before it was resumed; it does not count any more."""
@@ -203,12 +192,16 @@ class Runner:
             works = self._by_run.of(run_id)
         for work in works:
             if work.operation.partition(":")[2] != generation:
-                self._end_cancelled(work)
+                self._cancel(work)
 
-    def _end_cancelled(self, work: Work) -> None:
+    def _cancel(self, work: Work) -> None:
         work.cancelled = True
+        self._cut_off(work)
+
+    def _cut_off(self, work: Work) -> None:
+        """End what is done for an operation: its server is told."""
         with contextlib.suppress(RuntimeError):
-            self._handover.call(_cancel, work)
+            self._handover.call(_cut_off, work)
 
     def resize(self, slots: int) -> None:
         """Run more or fewer operations at once from now on; those that run are not disturbed."""
@@ -275,7 +268,7 @@ class Runner:
                 self._idle.notify_all()
 
 
-def _cancel(work: Work) -> None:
+def _cut_off(work: Work) -> None:
     """Cancel on the loop's next round: a task that was not begun yet would end without a word to anybody."""
     if work.task is not None:
         asyncio.get_running_loop().call_soon(work.task.cancel)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-from omx_tasks.agents.cutoff import CallMade
 from omx_tasks.agents.onward import Begun, Onward
 from omx_tasks.agents.turns import Place
 from omx_tasks.agents.waiting import NO_WAIT
 from omx_tasks.errors import OmxError
 from omx_tasks.graph.stored import StoredPlan, StoredStep, item_of
 from omx_tasks.results.joins import Following, Outcome
-
-if TYPE_CHECKING:
-    from omx_tasks.agents.runner import Runner
 
 #: Told how an operation ended (None: there was nothing to do), when all that follows from it is stored; or the error
 #: for which it could not be stored, and the message must be delivered again.
@@ -26,6 +24,25 @@ def about(run_id: str, operation: str, step: StoredStep | None) -> dict[str, Any
     """Return the fields by which a record of the log says that it belongs to an operation."""
     fields = {"run": run_id, "operation": operation}
     return fields if step is None else {**fields, "server": step.server, step.kind: step.target}
+
+
+@dataclass
+class CallMade:
+    """How far the call of an operation is: its attempts with this one, when it began, its outcome if it has one.
+
+    ``agent`` made it where that was another one.
+    """
+
+    attempts: int = 0
+    began: float | None = None
+    outcome: Outcome | None = None
+    agent: str | None = None
+
+    @classmethod
+    def noted(cls, note: str) -> CallMade:
+        """Return what another delivery noted of its call before it made that."""
+        about = json.loads(note)
+        return cls(about["attempt"], about["at"], agent=about["agent"])
 
 
 class Stay:
@@ -39,18 +56,29 @@ class Stay:
 
 
 class Work:
-    """One operation, from the moment it is taken until ``done`` is told."""
+    """One operation, from the moment it is taken until ``done`` is told.
+
+    ``token`` names the attempt; ``cut_off`` ends what is done for it, from any thread.
+    """
 
     __slots__ = (
-        "__weakref__", "_done", "_ended", "_runner", "after", "asked", "begun", "call", "cancelled", "limit", "onward",
+        "__weakref__", "_cut_off", "_done", "_ended", "after", "asked", "begun", "call", "cancelled", "limit", "onward",
         "operation", "passing", "placed", "plan", "redelivered", "revoked", "run_id", "task", "token", "turn",
         "waiting",
     )  # fmt: skip
 
-    def __init__(self, runner: Runner, run_id: str, operation: str, done: Done) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        operation: str,
+        token: str,
+        *,
+        done: Done,
+        cut_off: Callable[[Work], None],
+    ) -> None:
         self.run_id = run_id
         self.operation = operation
-        self.token = runner.new_token()
+        self.token = token
         self.plan: StoredPlan | None = None
         self.task: asyncio.Task[None] | None = None
         self.revoked = False
@@ -70,8 +98,8 @@ class Work:
         self.turn: Place | None = None
         self.waiting = NO_WAIT
         self.passing: asyncio.Future[OmxError | None] | None = None
-        self._runner = runner
         self._done = done
+        self._cut_off = cut_off
         self._ended = False
 
     def __repr__(self) -> str:
@@ -95,11 +123,12 @@ class Work:
 
     def terminate(self, _signal: int | None = None) -> None:
         """Cancel the operation: its server is told."""
-        self._runner.revoke(self)
+        self.revoked = True
+        self._cut_off(self)
 
     def give_up(self) -> None:
         """Stop working on it: its server is told, and the message goes back to its queue."""
-        self._runner.give_up(self)
+        self._cut_off(self)
 
     def end(self, outcome: Outcome | None, error: OmxError | None) -> None:
         """Tell ``done``, the first time."""
