@@ -9,7 +9,7 @@ A priority of a partition is in one of these states::
 
 What is urgent does not wait for what is not: after each call of the handler, what has become due is claimed, and the
 most urgent event in any hand comes next. P0 has a lane of its own, and so waits for one call at most, and for nothing
-else.
+else; while P0 events come, the other lane leaves them half of the time.
 
 A partition has one consumer of a handler at a time, by a lease. Consumers of one handler in several processes share
 the partitions evenly: who has more than its part gives one back when its hands are empty. Who has lost one learns it
@@ -201,12 +201,15 @@ class Consumer:
 
     def _run(self) -> None:
         while not self._stopping:
+            began = time.monotonic()
             self._claim()  # what is urgent does not wait until the rest is told
             if self._tell(time.monotonic()):
                 self._claim()
             batch = self._next_batch()
             if batch:
                 self._call(batch)
+                if not self.lane.urgent:
+                    self.lane.turn.rest(began)
             elif not self._to_tell(time.monotonic()):
                 self._wait()
         self._leave()

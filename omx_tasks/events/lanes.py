@@ -2,26 +2,41 @@
 
 To claim, read and tell a batch of what is less urgent takes milliseconds, and a P0 event waits for none of that. Only
 calls take turns, the urgent one first: in one process a handler is never called twice at once.
+
+Both lanes share processors and the interpreter's lock with all that brings the next P0 event here. So while such
+events come, the other lane rests after each round for as long as the round took.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 
 from omx_tasks.events.handlers import URGENT, Handler
 from omx_tasks.priorities import Priority
 
+#: Seconds after an urgent call for which another one is expected.
+EXPECTED = 0.1
+#: Seconds that one rest takes at most.
+LONGEST_REST = 0.02
+
 
 class Turn:
-    """Is had by one at a time; who is urgent gets it before who is not."""
+    """Is had by one at a time; who is urgent gets it before who is not.
 
-    def __init__(self) -> None:
+    For ``expected`` seconds after an urgent call another one is thought to come.
+    """
+
+    def __init__(self, expected: float = EXPECTED) -> None:
+        self._expected = expected
         self._changed = threading.Condition()
         self._taken = False
         self._urgent = 0
+        self._urgent_at = -inf
 
     @contextmanager
     def take(self, *, urgent: bool) -> Iterator[None]:
@@ -30,7 +45,9 @@ class Turn:
             self._urgent += urgent
             while self._taken or (self._urgent and not urgent):
                 self._changed.wait()
-            self._urgent -= urgent
+            if urgent:
+                self._urgent -= 1
+                self._urgent_at = time.monotonic()
             self._taken = True
         try:
             yield
@@ -38,6 +55,18 @@ class Turn:
             with self._changed:
                 self._taken = False
                 self._changed.notify_all()
+
+    def rest(self, since: float) -> float:
+        """After a round that began at ``since``, leave the processor to urgent events where such come now.
+
+        Returns for how many seconds.
+        """
+        now = time.monotonic()
+        if now - self._urgent_at > self._expected:
+            return 0.0
+        seconds = min(now - since, LONGEST_REST)
+        time.sleep(seconds)
+        return seconds
 
 
 @dataclass(frozen=True)
