@@ -16,16 +16,12 @@ from celery.utils.nodenames import default_nodename, host_format
 from omx_tasks.celery import app
 from omx_tasks.logs.begin import begin, level_set
 from omx_tasks.logs.of_celery import PROCESS
-from omx_tasks.settings import LogLevel
+from workers.options import loglevel_option
 
 
 @click.command()
 @click.option("--name", default="agent", help="Name of the agent, unique among all.")
-@click.option(
-    "--loglevel",
-    type=click.Choice([*LogLevel], case_sensitive=False),
-    help="From which level on it logs.  [default: OMX_LOG_LEVEL, else INFO]",
-)
+@loglevel_option
 def main(name: str, loglevel: str | None) -> None:
     """Run one agent until SIGTERM."""
     run(name, loglevel)

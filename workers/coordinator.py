@@ -28,8 +28,9 @@ from omx_tasks.monitoring.endpoint import Endpoint
 from omx_tasks.monitoring.expected import expect
 from omx_tasks.monitoring.flows import Expected
 from omx_tasks.monitoring.tracker import Tracker
-from omx_tasks.settings import LogLevel, Settings
+from omx_tasks.settings import Settings
 from omx_tasks.store.in_use import broker_url, make_store
+from workers.options import loglevel_option
 
 logger = logging.getLogger("omx.coordinator")
 
@@ -55,11 +56,7 @@ def handlers(given: Settings) -> list[Handler]:
 
 
 @click.command()
-@click.option(
-    "--loglevel",
-    type=click.Choice([*LogLevel], case_sensitive=False),
-    help="From which level on it logs.  [default: OMX_LOG_LEVEL, else INFO]",
-)
+@loglevel_option
 def main(loglevel: str | None) -> None:
     """Run until SIGTERM or Ctrl-C."""
     begin("coordinator", loglevel)

@@ -18,9 +18,9 @@ from omx_tasks.logs.begin import begin
 from omx_tasks.monitoring.endpoint import Endpoint
 from omx_tasks.monitoring.metrics import SystemCollector
 from omx_tasks.monitoring.sections.system import sections
-from omx_tasks.settings import LogLevel
 from omx_tasks.store.client import Store
 from omx_tasks.store.in_use import broker_url
+from workers.options import loglevel_option
 
 logger = logging.getLogger("omx.exporter")
 
@@ -29,11 +29,7 @@ READY, ANSWER = 2.0, 3.0
 
 
 @click.command()
-@click.option(
-    "--loglevel",
-    type=click.Choice([*LogLevel], case_sensitive=False),
-    help="From which level on it logs.  [default: OMX_LOG_LEVEL, else INFO]",
-)
+@loglevel_option
 def main(loglevel: str | None) -> None:
     """Serve /metrics, /healthz and /readyz until SIGTERM or Ctrl-C."""
     begin("exporter", loglevel)
