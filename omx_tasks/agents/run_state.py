@@ -13,13 +13,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any
 
 from omx_tasks.agents.plans import Plans
 from omx_tasks.agents.settling import Settling
 from omx_tasks.agents.steps import Steps
-from omx_tasks.agents.wire import Wire
+from omx_tasks.agents.wire import Wire, awaited
 from omx_tasks.agents.work import Work
 from omx_tasks.errors import OmxError
 from omx_tasks.graph.stored import StoredPlan
@@ -53,9 +52,9 @@ class RunState:
 
     def ask(self, request: Call) -> asyncio.Future[Any]:
         """Make a call to the cluster."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._wire.send(request, partial(_resolve, future))
-        return future
+        answer, told = awaited()
+        self._wire.send(request, told)
+        return answer
 
     async def plan(self, run_id: str) -> StoredPlan | None:
         """Return a run's plan, or None where there is no such run."""
@@ -65,10 +64,10 @@ class RunState:
         """Say that an operation begins, or without a token only look at it; raises `EarlyError`."""
         _, step = work.known()
         needed = step.needed(work.operation)
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        answer, told = awaited()
         beginning = Beginning(work.operation, token, needed)
-        self._steps.start(work.run_id, beginning, partial(_resolve, future), confirmed=confirmed)
-        start = joins.started(await future, needed)
+        self._steps.start(work.run_id, beginning, told, confirmed=confirmed)
+        start = joins.started(await answer, needed)
         if start.verdict == "early":
             raise EarlyError(f"{work!r} is not ready: its release was lost, and will be made again")
         return start
@@ -118,12 +117,3 @@ class RunState:
     ) -> Awaitable[list[Any]]:
         """Publish what became ready; what is returned ends when that is confirmed."""
         return asyncio.gather(*map(self.ask, self._advance(run_id, plan, ready)))
-
-
-def _resolve(future: asyncio.Future[Any], reply: Any) -> None:
-    if future.done():
-        return
-    if isinstance(reply, OmxError):
-        future.set_exception(reply)
-    else:
-        future.set_result(reply)

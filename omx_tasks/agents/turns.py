@@ -25,11 +25,10 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from omx_tasks.agents.steps import Gathered
-from omx_tasks.agents.wire import Wire
+from omx_tasks.agents.wire import Wire, awaited
 from omx_tasks.broker import turns
 from omx_tasks.broker.partitions import partition_of
 from omx_tasks.broker.routing import queue_of
@@ -84,9 +83,9 @@ class Turns:
         """Whether it is known if an operation takes a turn, from its server's session or what an agent has seen."""
         if not self._writes(step) or step.server in self._declared:
             return True
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         request = Call(script("offered_1"), (keys.catalogue(),), (step.server,))
-        self._wire.send(request, partial(_answered, answer))
+        answer, told = awaited()
+        self._wire.send(request, told)
         offered = await answer
         if offered is None:
             return False
@@ -119,8 +118,8 @@ class Turns:
                 return
             place.resource = hints.resource_of(known)
         asking = Asking(place.resource, place.id, place.rank, place.queue)
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._asking.add(place.server, asking, partial(_answered, answer))
+        answer, told = awaited()
+        self._asking.add(place.server, asking, told)
         before, lost = turns.asked(await answer)
         if lost is not None:
             self._wire.send(lost.wake(), _ignore)
@@ -195,15 +194,6 @@ class _Passing:
         self._open -= 1
         if self._open == 0:
             self.over.set_result(self._error)
-
-
-def _answered(future: asyncio.Future[Any], answer: Any) -> None:
-    if future.done():
-        return
-    if isinstance(answer, OmxError):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)
 
 
 def _ignore(_answer: Any) -> None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from omx_tasks.errors import ConfigurationError
+from omx_tasks.errors import ConfigurationError, OmxError
 from omx_tasks.store.client import Store
 from omx_tasks.store.courier import Courier
 from omx_tasks.store.link import Command, Link, ReplyError
@@ -242,6 +242,21 @@ class Wire:
             self._durable_links.upkeep()
         assert self._loop is not None
         self._round = self._loop.call_later(ROUND, self._look)
+
+
+def awaited() -> tuple[asyncio.Future[Any], Done]:
+    """Return what an answer, or the `OmxError` that comes for it, can be awaited by, and who is to be told of that."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def told(reply: Any) -> None:
+        if future.done():
+            return
+        if isinstance(reply, OmxError):
+            future.set_exception(reply)
+        else:
+            future.set_result(reply)
+
+    return future, told
 
 
 def _tell(done: Done, reply: Any) -> None:
