@@ -46,11 +46,10 @@ class _Ranges:
     def owner(self, slot: int) -> Node | None:
         return self.owners[bisect_right(self.starts, slot) - 1]
 
-    def with_range(self, first: int, last: int, owner: Node | None) -> _Ranges:
-        """Return these, but for the slots from ``first`` to ``last``."""
-        others = zip(self.starts, self.owners, strict=True)
-        kept = {start: other for start, other in others if not first <= start <= last}
-        return _Ranges({**kept, first: owner, last + 1: self.owner(last + 1)})
+    def with_slot(self, slot: int, owner: Node | None) -> _Ranges:
+        """Return these, but for one slot."""
+        others = dict(zip(self.starts, self.owners, strict=True))
+        return _Ranges({**others, slot: owner, slot + 1: self.owner(slot + 1)})
 
 
 _NOBODY = _Ranges({0: None})
@@ -84,7 +83,7 @@ class Topology:
         """Note what a MOVED answer said; one without a host says only that the table is wrong."""
         node = self.reachable(announced) if announced.host else None
         if self._ranges.owner(slot) != node:
-            self._ranges = self._ranges.with_range(slot, slot, node)
+            self._ranges = self._ranges.with_slot(slot, node)
             self.version += 1
 
     def after_fork(self) -> None:
@@ -145,13 +144,14 @@ class Topology:
         return list(table)
 
     def _adopt(self, table: list[list[object]], asked: Node) -> None:
-        ranges = _NOBODY
+        owners: dict[int, Node | None] = {0: None}
         known: list[Node] = []
         for start, end, *servers in table:
             nodes = [self.reachable(_node(server, asked)) for server in servers]
             known += nodes
-            ranges = ranges.with_range(int(str(start)), int(str(end)), nodes[0])
-        self._ranges = ranges
+            owners[int(str(start))] = nodes[0]
+            owners.setdefault(int(str(end)) + 1, None)
+        self._ranges = _Ranges(owners)
         self._known = tuple(_unique(known))
         self.version += 1
 
