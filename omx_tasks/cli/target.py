@@ -23,7 +23,7 @@ REACH = 3.0
 
 def server_file(given: str | None) -> ServerFile:
     """Read the server file that was named, configured, or is in this folder."""
-    return config.load(config.find(given or settings.current().mcp_config, Path.cwd()))
+    return config.load(_file(given))
 
 
 def system_file(given: str | None) -> Path:
@@ -31,6 +31,10 @@ def system_file(given: str | None) -> Path:
     system = None if settings.current().broker_url else running_system()
     if given is None and system is not None:
         return Path(system.mcp_config)
+    return _file(given)
+
+
+def _file(given: str | None) -> Path:
     return config.find(given or settings.current().mcp_config, Path.cwd())
 
 
