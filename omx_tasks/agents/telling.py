@@ -128,8 +128,8 @@ class Telling:
         if not (self._ended if outcome.state == "succeeded" else self._failed):
             return
         times = (outcome.started, outcome.finished)
-        about = (outcome.state, outcome.agent, outcome.attempts, *times, outcome.error)
-        ended = _Ended(run_id, plan.name, operation, step, waiting, *about)
+        said = (outcome.state, outcome.agent, outcome.attempts, *times, outcome.error)
+        ended = _Ended(run_id, plan.name, operation, step, waiting, *said)
         self._gather(ended, patient=outcome.state == "succeeded")
 
     def run_over(self, run_id: str, plan: StoredPlan, state: str) -> None:

@@ -1,9 +1,9 @@
 """What is in the queues, whether it adds up, and what became of messages that nobody could finish.
 
 Every message that was published is in exactly one place: acknowledged, failed (refused for good), waiting, leased,
-delayed, dead, or removed by a purge, a drop, or the cancellation of its run. One script reads
-all of a queue at one moment, so the sum is exact while producers and workers go on. A queue that lapsed or was deleted
-takes its counters along.
+delayed, dead, or removed by a purge, a drop, or the cancellation of its run. One script reads all of a queue at one
+moment, so the sum is exact while producers and workers go on. A queue that lapsed or was deleted takes its counters
+along.
 
 Each worker that consumes a queue subscribes to its doorbell: counting the subscribers counts the workers.
 
